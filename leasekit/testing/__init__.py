@@ -1,0 +1,9 @@
+"""What authors of stores and of programs on leasekit test with.
+
+`leasekit.testing.conformance` (which needs pytest) checks a store against the whole contract.
+"""
+
+from leasekit.testing.clock import ManualClock
+from leasekit.testing.virtual_loop import DeadlockError, VirtualLoop, VirtualTimeExceeded, run_virtual
+
+__all__ = ["DeadlockError", "ManualClock", "VirtualLoop", "VirtualTimeExceeded", "run_virtual"]
