@@ -4,6 +4,19 @@
 """
 
 from leasekit.testing.clock import ManualClock
+from leasekit.testing.faults import Fault, Plan, Request, random_faults
+from leasekit.testing.faulty_store import FaultyStore
 from leasekit.testing.virtual_loop import DeadlockError, VirtualLoop, VirtualTimeExceeded, run_virtual
 
-__all__ = ["DeadlockError", "ManualClock", "VirtualLoop", "VirtualTimeExceeded", "run_virtual"]
+__all__ = [
+    "DeadlockError",
+    "Fault",
+    "FaultyStore",
+    "ManualClock",
+    "Plan",
+    "Request",
+    "VirtualLoop",
+    "VirtualTimeExceeded",
+    "random_faults",
+    "run_virtual",
+]
