@@ -1,0 +1,75 @@
+"""Fixtures that every test may use, and what a run says of the tests that could not be run."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from support.binaries import MISSING
+from support.children import left_behind
+from support.servers import ConsulCluster, EtcdCluster
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[EtcdCluster]:
+    """One etcd 3.5 server, shared by the worker's tests: leave it running."""
+    with EtcdCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def etcd34() -> Iterator[EtcdCluster]:
+    """One etcd 3.4 server, shared by the worker's tests: leave it running."""
+    with EtcdCluster(version="3.4") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def consul() -> Iterator[ConsulCluster]:
+    """One Consul server, shared by the worker's tests: leave it running."""
+    with ConsulCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def etcd_cluster() -> Iterator[EtcdCluster]:
+    """Three etcd 3.5 servers for this test alone, to be broken at will."""
+    with EtcdCluster(size=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def consul_cluster() -> Iterator[ConsulCluster]:
+    """Three Consul servers for this test alone, to be broken at will."""
+    with ConsulCluster(size=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def _no_child_outlives_the_test() -> Iterator[None]:
+    before = left_behind(())
+    yield
+    if leftover := left_behind(before, patience_s=2):
+        pytest.fail("the test left child processes behind: " + ", ".join(leftover.values()), pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say plainly what was not run for want of a server or of rights."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.getreports("skipped"):
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
+        if MISSING in reason:
+            reasons[reason.partition(MISSING)[2]] += 1
+    if reasons:
+        terminalreporter.section("not run", yellow=True)
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.line(f"{count} tests: {reason}")

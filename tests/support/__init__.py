@@ -1,0 +1,32 @@
+"""What the tests share: real servers, a breakable link to them, hosts of their own. `from support.servers import ...`
+
+Servers (`support.servers`): context managers on loopback, free ports, data in a temporary folder.
+
+    EtcdCluster(size=1, version="3.5", tls=None | "server" | "mutual", auth=None | (user, password),
+                auth_token_ttl_s=300, election_timeout_ms=500, heartbeat_ms=50)
+    ConsulCluster(size=1, tls=None | "server" | "mutual", acl_token=None, session_ttl_min="1s",
+                  max_connections_per_client=None)
+
+    .endpoints                  ["127.0.0.1:port", ...], one per server
+    .url(prefix, **options)     a store URL with ca, cert and key where TLS needs them; endpoints=[proxy.address]
+                                aims it elsewhere, ca=None leaves one out, userinfo=True puts user and password in
+    .environment                the variables that carry the credentials (LEASEKIT_USERNAME, CONSUL_HTTP_TOKEN, ...)
+    .kill(i) .start(i)          SIGKILL; start again with the same data and ports. start(i, wait=False): do not wait
+    .pause(i) .resume(i)        SIGSTOP, SIGCONT
+    .stop_all() .start_all()    all of them
+    .leader_index(timeout_s=10) which server leads, waiting for one to
+    .wait_ready(timeout_s=15)   until every running server answers linearizable reads
+    .ca .certificates           files: the CA, and the client's certificate and key
+    EtcdCluster.etcdctl(*args)  run etcdctl, return its stdout
+    ConsulCluster.http(method, path, body=None)   one request, returns (status, body)
+
+All of it blocks: from a coroutine use `await asyncio.to_thread(cluster.kill, 0)`.
+
+A breakable link (`support.proxy`), TCP on loopback:
+
+    with Proxy("127.0.0.1:2379") as proxy:      # proxy.address, proxy.port, proxy.connections, proxy.bytes_sent, ...
+        proxy.cut(); proxy.heal(); proxy.delay_s = 0.2; proxy.drop_replies(); proxy.close_connections()
+
+Fixtures (tests/conftest.py): `etcd`, `etcd34`, `consul`: one server each, shared by a worker's tests, so leave it
+running and use `prefix` (unique per test); `etcd_cluster`, `consul_cluster`: three servers for one test alone.
+"""

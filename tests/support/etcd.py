@@ -1,0 +1,125 @@
+"""etcd servers for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Literal, Self
+
+from support import binaries
+from support.certificates import TLS
+from support.cluster import Cluster
+
+_ROOT_PASSWORD = "root-of-the-test-cluster"
+
+
+class EtcdCluster(Cluster):
+    """One or three etcd servers. At the default timings here etcd grants a TTL of 1 s.
+
+    Args:
+        auth: turns authentication on; this user may do everything.
+        auth_token_ttl_s: how long a token lives that is not used.
+    """
+
+    scheme = "etcd"
+    ports_per_server = 3
+
+    def __init__(
+        self,
+        size: int = 1,
+        *,
+        version: Literal["3.4", "3.5"] = "3.5",
+        tls: TLS | None = None,
+        auth: tuple[str, str] | None = None,
+        auth_token_ttl_s: int = 300,
+        election_timeout_ms: int = 500,
+        heartbeat_ms: int = 50,
+    ) -> None:
+        super().__init__(size, tls)
+        self.version = version
+        self.auth = auth
+        self.election_timeout_ms = election_timeout_ms
+        self.heartbeat_ms = heartbeat_ms
+        self.auth_token_ttl_s = auth_token_ttl_s
+        self._binary: Path | None = None
+        if auth is not None:
+            self.environment = {"LEASEKIT_USERNAME": auth[0], "LEASEKIT_PASSWORD": auth[1]}
+
+    def open(self) -> Self:
+        self._binary = binaries.require(f"etcd-{self.version}", "etcd")
+        return super().open()
+
+    def etcdctl(self, *arguments: str, user: tuple[str, str] | None = None) -> str:
+        """Run etcdctl against all servers, as the cluster's user; its stdout. Raises CalledProcessError."""
+        program = binaries.require(f"etcd-{self.version}", "etcdctl")
+        scheme = "https" if self.tls else "http"
+        command = [str(program), "--endpoints", ",".join(f"{scheme}://{endpoint}" for endpoint in self.endpoints)]
+        if files := self.certificates:
+            command += ["--cacert", str(files.ca), "--cert", str(files.client_cert), "--key", str(files.client_key)]
+        if who := user or self.auth:
+            command += ["--user", ":".join(who)]
+        return self._run(command + list(arguments))
+
+    def _run(self, command: list[str]) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCDCTL_")}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, env=environment | {"ETCDCTL_API": "3"}, check=False
+        )
+        if done.returncode:
+            raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+        return done.stdout
+
+    def _command(self, index: int) -> list[str | Path]:
+        assert self._binary is not None
+        scheme = "https" if self.tls else "http"
+        client = f"{scheme}://{self.endpoints[index]}"
+        everybody = ",".join(f"s{i}=http://127.0.0.1:{self.port(i, 1)}" for i in range(self.size))
+        settings = {
+            "name": f"s{index}",
+            "data-dir": self.folder(index),
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": f"http://127.0.0.1:{self.port(index, 1)}",
+            "initial-advertise-peer-urls": f"http://127.0.0.1:{self.port(index, 1)}",
+            "listen-metrics-urls": f"http://127.0.0.1:{self.port(index, 2)}",
+            "initial-cluster": everybody,
+            "initial-cluster-token": f"leasekit-{self.port(0)}",
+            "election-timeout": self.election_timeout_ms,
+            "heartbeat-interval": self.heartbeat_ms,
+            "auth-token-ttl": self.auth_token_ttl_s,
+            "logger": "zap",
+            "log-level": "warn",
+        }
+        if files := self.certificates:
+            settings |= {"cert-file": files.server_cert, "key-file": files.server_key}
+            if self.tls == "mutual":
+                settings |= {"client-cert-auth": "true", "trusted-ca-file": files.ca}
+        return [self._binary, *(f"--{name}={value}" for name, value in settings.items())]
+
+    def _prepare(self) -> None:
+        if self.auth is None:
+            return
+        user, password = self.auth
+        auth, self.auth = self.auth, None  # until authentication is on, etcdctl must not use it
+        if user != "root":
+            self.etcdctl("user", "add", f"root:{_ROOT_PASSWORD}")
+            self.etcdctl("user", "grant-role", "root", "root")
+        self.etcdctl("user", "add", f"{user}:{password}")
+        self.etcdctl("user", "grant-role", user, "root")
+        self.etcdctl("auth", "enable")
+        self.auth = auth
+
+    def _userinfo(self) -> str:
+        assert self.auth is not None, "the cluster has no authentication"
+        return ":".join(self.auth)
+
+    def _answers(self, index: int) -> bool:
+        # The metrics port serves health without TLS; "healthy" means that a linearizable read went through.
+        answer = self._request("GET", f"http://127.0.0.1:{self.port(index, 2)}/health")
+        return answer is not None and answer[0] == 200 and json.loads(answer[1])["health"] == "true"
+
+    def _says_it_leads(self, index: int) -> bool:
+        answer = self._request("GET", f"http://127.0.0.1:{self.port(index, 2)}/metrics")
+        return answer is not None and b"\netcd_server_is_leader 1\n" in answer[1]
