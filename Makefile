@@ -1,0 +1,60 @@
+# Everything runs from a virtual environment in .venv, made on first use; nothing is installed elsewhere.
+# PYTHON=python3.12 chooses the interpreter, WORKERS=8 how many tests run at a time, PYTEST="-k etcd" narrows them.
+
+# Most tests wait for a lease to end, so more workers than cores is right.
+WORKERS ?= 6
+PYTEST ?=
+VENV := .venv
+BIN := $(VENV)/bin
+SERVERS := .cache/servers
+
+# The first of these that is new enough.
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+endif
+
+.PHONY: demo test lint servers bench clean help
+
+help:
+	@echo "make demo     an election to watch, on this machine"
+	@echo "make test     linters, types and all tests, against real etcd and Consul servers"
+	@echo "make lint     linters and types"
+	@echo "make servers  fetch etcd and Consul for the tests"
+	@echo "make bench    measure"
+	@echo "make clean    remove all that was made here"
+
+demo: $(VENV)/.package
+	@$(BIN)/leasekit demo
+
+test: $(VENV)/.dev lint
+	@scripts/get-servers.sh $(SERVERS) || echo "make: going on with the servers on PATH or in LEASEKIT_SERVERS" >&2
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+servers:
+	@scripts/get-servers.sh $(SERVERS)
+
+bench: $(VENV)/.dev servers
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Stamps: made anew when pyproject.toml changes.
+$(VENV)/.package: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: leasekit needs Python 3.11 or later, and found none; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"make: leasekit needs Python 3.11 or later; $(PYTHON) is {sys.version.split()[0]}")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install -q -e ".[all]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.package
+	@$(BIN)/python -m pip install -q --group dev
+	@touch $@
