@@ -1,0 +1,1 @@
+"""Decisions as functions of events and time handed in: no I/O, no clock, no randomness."""
