@@ -1,0 +1,168 @@
+"""leasekit's side of the watchdog: starting it, talking to it, and taking its place should it die."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import leasekit
+from leasekit.cli import processes, terminal
+from leasekit.cli.messages import (
+    Channel,
+    Deadline,
+    Ended,
+    Forward,
+    Message,
+    NotStarted,
+    Resume,
+    Started,
+    Stop,
+    Suspended,
+)
+from leasekit.clock import SYSTEM_CLOCK, Instant
+from leasekit.errors import ConfigError
+
+# A watchdog that has not reported an end this long after the deadline is stuck for good.
+WATCHDOG_LATE_S = 1.0
+
+# `-I`: nothing from the working directory or PYTHONPATH can stand in for a module. `-S`: half the start-up time.
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from leasekit.cli.watchdog import main; main(sys.argv[1:])"
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The watchdog is gone without having told of an end; the command's processes were killed."""
+
+
+End = Ended | NotStarted | Died
+
+
+class Guard:
+    """A command under a watchdog. Ask `step` what happened whenever `fileno` is readable, until it answers an end."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], *, deadline: Instant, grace_s: float
+    ) -> None:
+        if sys.platform == "linux" and not Path("/proc/self/stat").exists():
+            raise ConfigError("/proc", "is not mounted; `leasekit run` needs it to find what a command leaves behind")
+        # Should the watchdog die, the command is handed to this process and not to init.
+        processes.adopt_orphans()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.set_inheritable(True)
+            package_root = Path(leasekit.__file__).parent.parent
+            terms = (theirs.fileno(), os.getpid(), grace_s, deadline.boot_s, deadline.raw_s)
+            arguments = [str(package_root), *map(str, terms), str(int(terminal.to_be_handed_over())), *command]
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, *arguments],
+                env=dict(environment),
+                # What the shell opened for the command is passed on, as env(1) and timeout(1) do.
+                close_fds=False,
+                # A group of its own: a signal to leasekit's whole group must not hit the watchdog as well.
+                process_group=0,
+            )
+        self._channel = Channel(ours)
+        self._deadline = deadline
+        self._group: int | None = None
+
+    def fileno(self) -> int:
+        """For poll()."""
+        return self._channel.fileno()
+
+    def extend(self, deadline: Instant) -> None:
+        """Name a later deadline; an earlier one is no news."""
+        if self._deadline.until(deadline) > 0:
+            self._deadline = deadline
+            self._channel.send(Deadline(deadline))
+
+    def forward(self, signal_number: int) -> None:
+        """Signal the command's process group."""
+        self._channel.send(Forward(signal_number))
+
+    def stop(self) -> None:
+        """End the command: TERM now, KILL after the grace."""
+        self._channel.send(Stop())
+
+    def resume(self) -> None:
+        """Continue a suspended command, with the terminal if leasekit holds it."""
+        self._channel.send(Resume(terminal.in_foreground()))
+
+    def step(self) -> End | None:
+        """Hear what the watchdog has to say, and answer the end of the command once it has come.
+
+        Afterwards nothing of the command lives. Kills the command itself when the watchdog is dead, or has let the
+        deadline pass (stopped by somebody, say).
+        """
+        for message in self._channel.receive():
+            end = self._hear(message)
+            if end is not None:
+                self._finish()
+                return end
+        if not self._channel.open:
+            self._kill_orphans()
+            self._finish()
+            return Died()
+        self._stand_in()
+        return None
+
+    def _stand_in(self) -> None:
+        """Kill what should be dead by now: the watchdog may have been stopped, too.
+
+        The command is not reaped yet, whatever has become of it: the watchdog waits with that until this side closes
+        the channel.
+        """
+        now = SYSTEM_CLOCK.now()
+        if self._group is None or not now.reached(self._deadline):
+            return
+        processes.look(self._group, self._process.pid).send(signal.SIGKILL)
+        if now.reached(self._deadline.plus(WATCHDOG_LATE_S)):
+            self._process.kill()
+
+    def _hear(self, message: Message) -> End | None:
+        match message:
+            case Started(pid):
+                self._group = pid
+            case Suspended(number):
+                self._suspended(number)
+            case Ended() | NotStarted():
+                return message
+        return None
+
+    def _suspended(self, signal_number: int) -> None:
+        """The command was stopped: let it have the terminal if it wants that, or stop along with it until continued."""
+        wants_terminal = signal_number in (signal.SIGTTIN, signal.SIGTTOU)
+        if not (wants_terminal and terminal.in_foreground()):
+            if terminal.holder() is None:
+                return  # no job control here: whoever stopped it will continue it
+            self._take_terminal_back()
+            ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.kill(0, signal.SIGTSTP)  # returns when continued; at once if no shell is there to continue us
+            signal.signal(signal.SIGTSTP, ours)
+        self.resume()
+
+    def _take_terminal_back(self) -> None:
+        if self._group is not None and terminal.holder() == self._group:
+            terminal.give(os.getpgrp())
+
+    def _kill_orphans(self) -> None:
+        """Kill what a dead watchdog has left. It was handed to this process, so it can be waited for."""
+        self._process.kill()
+        self._process.wait()
+        while (family := processes.look(self._group or self._process.pid, os.getpid())).anyone_left:
+            family.send(signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            processes.reap_adopted(family, os.getpid())
+        processes.reap_adopted(family, os.getpid())
+
+    def _finish(self) -> None:
+        self._take_terminal_back()
+        self._channel.close()
+        self._process.wait()
