@@ -3,7 +3,7 @@
 Servers (`support.servers`): context managers on loopback, free ports, data in a temporary folder.
 
     EtcdCluster(size=1, version="3.5", tls=None | "server" | "mutual", auth=None | (user, password),
-                auth_token_ttl_s=300, election_timeout_ms=500, heartbeat_ms=50)
+                auth_token_ttl_s=300, election_timeout_ms=500, heartbeat_ms=50, peer_links=False)
     ConsulCluster(size=1, tls=None | "server" | "mutual", acl_token=None, session_ttl_min="1s",
                   max_connections_per_client=None)
 
@@ -18,6 +18,7 @@ Servers (`support.servers`): context managers on loopback, free ports, data in a
     .wait_ready(timeout_s=15)   until every running server answers linearizable reads
     .ca .certificates           files: the CA, and the client's certificate and key
     EtcdCluster.etcdctl(*args)  run etcdctl, return its stdout
+    EtcdCluster.isolate(i)      cut server i off from its peers, not from clients, until `.reunite()`; peer_links=True
     ConsulCluster.http(method, path, body=None)   one request, returns (status, body)
 
 All of it blocks: from a coroutine use `await asyncio.to_thread(cluster.kill, 0)`.
@@ -26,6 +27,12 @@ A breakable link (`support.proxy`), TCP on loopback:
 
     with Proxy("127.0.0.1:2379") as proxy:      # proxy.address, proxy.port, proxy.connections, proxy.bytes_sent, ...
         proxy.cut(); proxy.heal(); proxy.delay_s = 0.2; proxy.drop_replies(); proxy.close_connections()
+
+Hosts of their own (`support.netns`, as root on Linux), joined by a switch:
+
+    with Network() as network:                  # network.address: this machine, as the hosts see it
+        host = network.host()                   # host.address, host.popen(command), host.run(command)
+        host.cut(); host.heal()                 # its packets vanish, links stay up
 
 Fixtures (tests/conftest.py): `etcd`, `etcd34`, `consul`: one server each, shared by a worker's tests, so leave it
 running and use `prefix` (unique per test); `etcd_cluster`, `consul_cluster`: three servers for one test alone.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from support import binaries
 from support.certificates import TLS
 from support.cluster import Cluster
+from support.proxy import Proxy
 
 _ROOT_PASSWORD = "root-of-the-test-cluster"
 
@@ -21,6 +23,7 @@ class EtcdCluster(Cluster):
     Args:
         auth: turns authentication on; this user may do everything.
         auth_token_ttl_s: how long a token lives that is not used.
+        peer_links: the servers talk to each other through links that `isolate` can cut.
     """
 
     scheme = "etcd"
@@ -36,6 +39,7 @@ class EtcdCluster(Cluster):
         auth_token_ttl_s: int = 300,
         election_timeout_ms: int = 500,
         heartbeat_ms: int = 50,
+        peer_links: bool = False,
     ) -> None:
         super().__init__(size, tls)
         self.version = version
@@ -44,6 +48,9 @@ class EtcdCluster(Cluster):
         self.heartbeat_ms = heartbeat_ms
         self.auth_token_ttl_s = auth_token_ttl_s
         self._binary: Path | None = None
+        self._links_wanted = peer_links
+        self._links: list[Proxy] = []
+        self._member_ids: dict[str, str] = {}
         if auth is not None:
             self.environment = {"LEASEKIT_USERNAME": auth[0], "LEASEKIT_PASSWORD": auth[1]}
 
@@ -51,11 +58,37 @@ class EtcdCluster(Cluster):
         self._binary = binaries.require(f"etcd-{self.version}", "etcd")
         return super().open()
 
-    def etcdctl(self, *arguments: str, user: tuple[str, str] | None = None) -> str:
-        """Run etcdctl against all servers, as the cluster's user; its stdout. Raises CalledProcessError."""
+    def start_all(self) -> None:
+        if self._links_wanted and not self._links:
+            for index in range(self.size):
+                self._links.append(Proxy(f"127.0.0.1:{self.port(index, 1)}").__enter__())
+        super().start_all()
+
+    def close(self) -> None:
+        super().close()
+        while self._links:
+            self._links.pop().__exit__()
+
+    def isolate(self, index: int) -> None:
+        """Cut server `index` off from its peers, both ways; clients still reach it. Needs `peer_links=True`."""
+        assert self._links, "the cluster was made without peer_links"
+        for other, link in enumerate(self._links):
+            # Who dialled a connection stands in each request's header, and messages flow both ways on one.
+            link.cut() if other == index else link.cut(f"X-Server-From: {self._member_ids[f's{index}']}\r\n".encode())
+
+    def reunite(self) -> None:
+        """End all isolation."""
+        for link in self._links:
+            link.heal()
+
+    def etcdctl(
+        self, *arguments: str, user: tuple[str, str] | None = None, servers: Sequence[int] | None = None
+    ) -> str:
+        """Run etcdctl against all or some servers, as the cluster's user; its stdout. Raises CalledProcessError."""
         program = binaries.require(f"etcd-{self.version}", "etcdctl")
         scheme = "https" if self.tls else "http"
-        command = [str(program), "--endpoints", ",".join(f"{scheme}://{endpoint}" for endpoint in self.endpoints)]
+        addresses = [f"{scheme}://{self.endpoints[index]}" for index in servers or range(self.size)]
+        command = [str(program), "--endpoints", ",".join(addresses)]
         if files := self.certificates:
             command += ["--cacert", str(files.ca), "--cert", str(files.client_cert), "--key", str(files.client_key)]
         if who := user or self.auth:
@@ -75,16 +108,17 @@ class EtcdCluster(Cluster):
         assert self._binary is not None
         scheme = "https" if self.tls else "http"
         client = f"{scheme}://{self.endpoints[index]}"
-        everybody = ",".join(f"s{i}=http://127.0.0.1:{self.port(i, 1)}" for i in range(self.size))
+        peers = [f"http://{link.address}" for link in self._links]
+        peers = peers or [f"http://127.0.0.1:{self.port(i, 1)}" for i in range(self.size)]
         settings = {
             "name": f"s{index}",
             "data-dir": self.folder(index),
             "listen-client-urls": client,
             "advertise-client-urls": client,
             "listen-peer-urls": f"http://127.0.0.1:{self.port(index, 1)}",
-            "initial-advertise-peer-urls": f"http://127.0.0.1:{self.port(index, 1)}",
+            "initial-advertise-peer-urls": peers[index],
             "listen-metrics-urls": f"http://127.0.0.1:{self.port(index, 2)}",
-            "initial-cluster": everybody,
+            "initial-cluster": ",".join(f"s{i}={peer}" for i, peer in enumerate(peers)),
             "initial-cluster-token": f"leasekit-{self.port(0)}",
             "election-timeout": self.election_timeout_ms,
             "heartbeat-interval": self.heartbeat_ms,
@@ -99,10 +133,15 @@ class EtcdCluster(Cluster):
         return [self._binary, *(f"--{name}={value}" for name, value in settings.items())]
 
     def _prepare(self) -> None:
-        if self.auth is None:
-            return
-        user, password = self.auth
-        auth, self.auth = self.auth, None  # until authentication is on, etcdctl must not use it
+        if self.auth is not None:
+            self._turn_authentication_on(self.auth)
+        if self._links:
+            members = [line.split(", ") for line in self.etcdctl("member", "list").splitlines()]
+            self._member_ids = {member[2]: member[0] for member in members}
+
+    def _turn_authentication_on(self, auth: tuple[str, str]) -> None:
+        user, password = auth
+        self.auth = None  # until authentication is on, etcdctl must not use it
         if user != "root":
             self.etcdctl("user", "add", f"root:{_ROOT_PASSWORD}")
             self.etcdctl("user", "grant-role", "root", "root")

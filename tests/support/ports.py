@@ -13,39 +13,44 @@ from pathlib import Path
 _LOWEST, _HIGHEST = 10_000, 32_000
 
 
+def lock(name: str) -> int | None:
+    """A file descriptor that, while open, keeps `name` from all other test processes; None if one of them has it."""
+    folder = Path(tempfile.gettempdir()) / f"leasekit-test-locks-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 class Reservation:
     """`count` ports on 127.0.0.1 that no other test process takes until `release()`.
 
-    A locked file per port keeps concurrent test processes apart; a trial bind keeps off what other programs use. Those
-    can still come between, so whoever starts a server tries again with other ports when binding fails.
+    A lock per port keeps concurrent test processes apart; a trial bind keeps off what other programs use. Those can
+    still come between, so whoever starts a server tries again with other ports when binding fails.
     """
 
     def __init__(self, count: int) -> None:
         self._locks: list[int] = []
         self.ports: list[int] = []
-        folder = Path(tempfile.gettempdir()) / f"leasekit-test-ports-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
         while len(self.ports) < count:
             port = random.randrange(_LOWEST, _HIGHEST)
-            lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            if _locked(lock) and _free(port):
-                self._locks.append(lock)
+            descriptor = lock(f"port-{port}")
+            if descriptor is None:
+                continue
+            if _free(port):
+                self._locks.append(descriptor)
                 self.ports.append(port)
             else:
-                os.close(lock)
+                os.close(descriptor)
 
     def release(self) -> None:
         """Let others have the ports."""
         while self._locks:
             os.close(self._locks.pop())
-
-
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _free(port: int) -> bool:

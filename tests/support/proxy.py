@@ -11,17 +11,19 @@ from collections.abc import Callable
 from typing import Self
 
 _READ_BYTES = 65536
+_HEAD_BYTES = 2048
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards connections on a loopback port to `target` ("host:port"). Use as a context manager.
+    """Forwards connections on a port of `host` to `target` ("host:port"). Use as a context manager.
 
     Works from a thread of its own, so it may be used from sync and async tests alike.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, host: str = "127.0.0.1") -> None:
         self.target = target
+        self.host = host
         self.port = 0
         self.delay_s = 0.0
         """How much later everything arrives, in each direction."""
@@ -37,21 +39,22 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
-        self.forwarding = asyncio.Event()
-        self.forwarding.set()
+        self._cuts: set[bytes] = set()
+        self._healed = asyncio.Condition()
         self.replies_vanish = False
 
     @property
     def address(self) -> str:
-        """Where clients connect: "127.0.0.1:port"."""
-        return f"127.0.0.1:{self.port}"
+        """Where clients connect: "host:port"."""
+        return f"{self.host}:{self.port}"
 
-    def cut(self) -> None:
+    def cut(self, only: bytes = b"") -> None:
         """Stop forwarding in both directions; connections stay open, new ones are accepted and lead nowhere.
 
-        What is sent meanwhile arrives after `heal()`, as TCP would retransmit it.
+        What is sent meanwhile arrives after `heal()`, as TCP would retransmit it. `only`: cut those connections
+        whose first request contains it.
         """
-        self._do(self.forwarding.clear)
+        self._do(lambda: self._cuts.add(only))
 
     def drop_replies(self) -> None:
         """Let requests through and throw replies away. `heal()` closes the connections that lost some."""
@@ -60,7 +63,7 @@ class Proxy:
     def heal(self) -> None:
         """Forward again."""
         self._do(lambda: self._set_replies_vanish(False))
-        self._do(self.forwarding.set)
+        asyncio.run_coroutine_threadsafe(self._end_cuts(), self._loop).result(5)
 
     def close_connections(self) -> None:
         """Reset all open connections; new ones are served as before."""
@@ -68,7 +71,7 @@ class Proxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        start = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._accept, "127.0.0.1", 0), self._loop)
+        start = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._accept, self.host, 0), self._loop)
         self._server = start.result(5)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -78,6 +81,16 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
+
+    async def passes(self, link: _Link) -> None:
+        """Wait until no cut concerns `link`."""
+        async with self._healed:
+            await self._healed.wait_for(lambda: not any(cut in link.head for cut in self._cuts))
+
+    async def _end_cuts(self) -> None:
+        async with self._healed:
+            self._cuts.clear()
+            self._healed.notify_all()
 
     def _do(self, action: Callable[[], object]) -> None:
         """Run `action` in the proxy's thread and wait until it has."""
@@ -121,6 +134,8 @@ class _Link:
 
     def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.lost_bytes = False
+        self.head = b""
+        """The beginning of the first request."""
         self._proxy = proxy
         self._client = reader, writer
         self._task: asyncio.Task[None] | None = None
@@ -130,7 +145,7 @@ class _Link:
         reader, writer = self._client
         writers = [writer]
         try:
-            await self._proxy.forwarding.wait()
+            await self._proxy.passes(self)
             host, _, port = self._proxy.target.rpartition(":")
             server_reader, server_writer = await asyncio.open_connection(host, int(port))
             writers.append(server_writer)
@@ -157,6 +172,8 @@ class _Link:
             delivery = group.create_task(self._deliver(arriving, writer, replies=replies))
             with contextlib.suppress(ConnectionError):
                 while data := await reader.read(_READ_BYTES):
+                    if not replies and len(self.head) < _HEAD_BYTES:
+                        self.head += data
                     await arriving.put((self._proxy._loop.time() + self._proxy.delay_s, data))
             await arriving.put((0, b""))
             await delivery
@@ -167,7 +184,7 @@ class _Link:
         while True:
             due_s, data = await arriving.get()
             await asyncio.sleep(due_s - self._proxy._loop.time())
-            await self._proxy.forwarding.wait()
+            await self._proxy.passes(self)
             if not data:
                 writer.write_eof()
                 return
