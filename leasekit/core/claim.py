@@ -21,7 +21,7 @@ def claim_at_once(contest: Contest, ctx: e.Context) -> Steps:
 
 def enqueue(contest: Contest) -> Steps:
     """Rule 1, with a look in the same round trip."""
-    ops = (_put_candidate(contest), *queue.look_ops(contest.setup.keys))
+    ops: tuple[Op, ...] = (_put_candidate(contest), *queue.look_ops(contest.setup.keys))
     return send(contest, Phase.ENQUEUEING, (Absent(contest.candidate_key),), ops)
 
 
