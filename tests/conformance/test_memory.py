@@ -1,0 +1,16 @@
+"""The memory store against the contract."""
+
+from __future__ import annotations
+
+from leasekit.backends.memory import MemoryStore
+from leasekit.store import Store
+from leasekit.testing.conformance import StoreConformance
+
+
+class TestMemory(StoreConformance):
+    async def open(self, prefix: str) -> Store:
+        return MemoryStore("conformance", prefix=prefix)
+
+    async def compact(self, store: Store, revision: int) -> None:
+        assert isinstance(store, MemoryStore)
+        store.compact(revision)
