@@ -1,0 +1,176 @@
+"""Imports run one way, backends are reached through entry points alone, and the pure rooms are pure."""
+
+from __future__ import annotations
+
+import ast
+import sys
+
+import pytest
+
+from support.tree import Module, modules
+
+# From the ground up: a module imports from its own floor and those below. Whatever is not named stands on the
+# faces' floor, so that what a lower floor needs must be given its place here first.
+_FLOORS: list[set[str]] = [
+    {"leasekit.errors", "leasekit.clock"},
+    {"leasekit.store", "leasekit.urls", "leasekit.core"},
+    {"leasekit.backends"},
+    {
+        "leasekit.engine",
+        "leasekit.keeper",
+        "leasekit.retry",
+        "leasekit.elector",
+        "leasekit.connection",
+        "leasekit.journal",
+    },
+    set(),
+    {"leasekit.cli", "leasekit.testing", "leasekit.__main__"},
+]
+_FACES = 4
+
+_BACKENDS_MAY_IMPORT = {"leasekit.store", "leasekit.core", "leasekit.clock", "leasekit.errors", "leasekit.urls"}
+
+_IMPURE = {
+    "asyncio", "concurrent", "contextvars", "fcntl", "grpc", "aiohttp", "consul", "http", "io", "multiprocessing", "os",
+    "pathlib", "queue", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "ssl",
+    "subprocess", "sys", "tempfile", "tenacity", "threading", "time", "urllib.request", "uuid",
+}  # fmt: skip
+_WALL_CLOCKS = {"now", "utcnow", "today"}
+
+# `Random` is a type here, and seeded: the generator itself is an argument.
+_GENERATORS = {"Random", "SystemRandom"}
+
+
+def _within(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _floor(name: str) -> int:
+    return next((number for number, floor in enumerate(_FLOORS) if _within(name, floor)), _FACES)
+
+
+def _own_backend(name: str) -> str:
+    """The package (or single module) that a backend consists of."""
+    return ".".join(name.split(".")[:3])
+
+
+def _pure_rooms() -> list[Module]:
+    return [m for m in modules() if _within(m.name, {"leasekit.core"}) or m.name.endswith(".wire")]
+
+
+def test_imports_run_one_way() -> None:
+    wrong = [
+        f"{module.at(line)} ({module.name}) imports {imported}"
+        for module in modules()
+        for imported, line in module.imports()
+        if _within(imported, {"leasekit"}) and _floor(imported) > _floor(module.name)
+    ]
+    assert wrong == []
+
+
+def test_a_backend_imports_the_contract_and_itself_alone() -> None:
+    wrong = [
+        f"{module.at(line)} imports {imported}"
+        for module in modules()
+        if _within(module.name, {"leasekit.backends"})
+        for imported, line in module.imports()
+        if _within(imported, {"leasekit"}) and not _within(imported, _BACKENDS_MAY_IMPORT | {_own_backend(module.name)})
+    ]
+    assert wrong == []
+
+
+def test_nothing_names_a_backend() -> None:
+    # The test kit compares every store with the memory store's state, which is the model of the contract.
+    model = "leasekit.backends.memory"
+    wrong = [
+        f"{module.at(line)} imports {imported}"
+        for module in modules()
+        if not _within(module.name, {"leasekit.backends"})
+        for imported, line in module.imports()
+        if _within(imported, {"leasekit.backends"})
+        and not (_within(module.name, {"leasekit.testing"}) and _within(imported, {model}))
+    ]
+    assert wrong == []
+
+
+def test_nothing_but_the_command_line_imports_the_command_line_and_nothing_but_tests_the_test_kit() -> None:
+    wrong = [
+        f"{module.at(line)} imports {imported}"
+        for private in ("leasekit.cli", "leasekit.testing")
+        for module in modules()
+        if not _within(module.name, {private}) and module.name != "leasekit.__main__"
+        for imported, line in module.imports()
+        if _within(imported, {private})
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", _pure_rooms(), ids=lambda module: module.name)
+def test_a_pure_room_has_no_clock_no_chance_and_no_network(module: Module) -> None:
+    wrong = [
+        f"{module.at(line)} imports {imported}" for imported, line in module.imports() if _within(imported, _IMPURE)
+    ]
+    wrong += [f"{module.at(line)} reads the wall clock" for line in _reads_of_the_wall_clock(module)]
+    assert wrong == []
+
+
+def test_only_the_clock_reads_clocks() -> None:
+    wrong = [
+        f"{module.at(line)} imports {imported}"
+        for module in modules()
+        if module.name != "leasekit.clock"
+        for imported, line in module.imports()
+        if imported == "time"
+    ]
+    wrong += [
+        f"{module.at(line)} reads the wall clock"
+        for module in modules()
+        if module.name != "leasekit.clock"
+        for line in _reads_of_the_wall_clock(module)
+    ]
+    assert wrong == []
+
+
+def test_chance_comes_from_a_generator_that_is_given() -> None:
+    wrong = []
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "random":
+                used = {alias.name for alias in node.names}
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "random":
+                used = {node.attr}
+            else:
+                continue
+            wrong += [f"{module.at(node.lineno)} uses random.{name}" for name in used - _GENERATORS]
+    assert wrong == []
+
+
+def test_dependencies_beyond_the_core_stay_in_their_backends() -> None:
+    known = sys.stdlib_module_names | {"leasekit", "click", "tenacity"}
+    # `rich` and the test kit's own needs are imported inside functions and modules that say so when they are missing.
+    extras = {
+        "leasekit.backends.etcd": {"grpc", "google"},
+        "leasekit.backends.consul": {"consul", "aiohttp", "yarl"},
+        "leasekit.testing": {"pytest", "hypothesis"},
+        "leasekit.cli": {"rich"},
+    }
+    wrong = [
+        f"{module.at(line)} imports {imported}"
+        for module in modules()
+        for imported, line in module.imports()
+        if imported.partition(".")[0] not in known
+        and not any(_within(module.name, {room}) and imported.partition(".")[0] in may for room, may in extras.items())
+    ]
+    assert wrong == []
+
+
+def _reads_of_the_wall_clock(module: Module) -> list[int]:
+    """Lines with `datetime.now()` and its like."""
+    return [
+        node.lineno
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in _WALL_CLOCKS
+        and isinstance(node.value, ast.Name | ast.Attribute)
+        and (node.value.id if isinstance(node.value, ast.Name) else node.value.attr) in {"datetime", "date"}
+    ]

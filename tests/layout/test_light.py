@@ -1,0 +1,23 @@
+"""`import leasekit` costs little: no backend and no optional package comes with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_HEAVY = ("grpc", "google", "aiohttp", "consul", "requests", "rich", "pytest", "multiprocessing", "leasekit.backends.")
+
+
+@pytest.mark.parametrize(
+    "module", ["leasekit", "leasekit.cli.main", "leasekit.backends.memory", "leasekit.backends.sqlite"]
+)
+def test_importing_brings_no_optional_package(module: str) -> None:
+    program = f"import sys, {module}; print(*sys.modules, sep='\\n')"
+    imported = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = [name for name in imported if name.startswith(_HEAVY) and not name.startswith(module)]
+    assert module in imported
+    assert heavy == []
