@@ -1,0 +1,144 @@
+"""`consul://` and `consul+tls://`: leases are sessions, keys are bound to them by Consul's own lock."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import re
+from collections.abc import Sequence
+
+from leasekit.backends.consul import doctor, failures, wire
+from leasekit.backends.consul.agents import Agents, Params
+from leasekit.backends.consul.client import Answer
+from leasekit.backends.consul.settings import Settings
+from leasekit.backends.consul.watches import Subscription, WatchHub
+from leasekit.errors import ConfigError, LeaseLost, ProtocolError
+from leasekit.store import (
+    Capabilities,
+    Committed,
+    Compare,
+    Entry,
+    Health,
+    Lease,
+    Op,
+    ServerTime,
+    Snapshot,
+    Store,
+)
+
+CAPABILITIES = Capabilities(
+    # Consul's floor; what a server takes is its agent option session_ttl_min, 10 s unless lowered.
+    ttl_min_s=1.0,
+    ttl_max_s=86_400.0,
+    # Consul ends a session at twice its TTL, to the millisecond; the rest is for a busy machine.
+    expiry_factor=2.0,
+    expiry_late_s=0.5,
+    durable=True,
+    server_time=True,
+    compares_empty=False,
+)
+
+# Every read is `consistent`: Consul's leader asks its peers whether it still leads. Its default mode may answer from a
+# leader that another has replaced.
+_CONSISTENT: Params = (("consistent", ""),)
+_SESSION_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class ConsulStore(Store):
+    """A store in Consul. Opens its connections at the first request, in the loop of that request."""
+
+    capabilities = CAPABILITIES
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.url
+        self._settings = settings
+        self._root = settings.root
+        self._agents = Agents(settings)
+        self._watches = WatchHub(self._agents, settings.root)
+
+    async def grant(self, ttl_s: float, *, timeout_s: float) -> Lease:
+        if not CAPABILITIES.ttl_min_s <= ttl_s <= CAPABILITIES.ttl_max_s:
+            low, high = CAPABILITIES.ttl_min_s, CAPABILITIES.ttl_max_s
+            raise ConfigError("ttl_s", f"{ttl_s:g} is out of range: Consul grants {low:g} to {high:g} s")
+        body, granted_s = wire.session_request(
+            ttl_s, lock_delay_s=self._settings.lock_delay_s, checks=self._settings.checks
+        )
+        answer = await self._agents.write("/v1/session/create", body=body, timeout_s=timeout_s)
+        if answer.status != 200:
+            raise failures.session_refused(ttl_s, answer.status, answer.body, agent=answer.agent)
+        return Lease(wire.session_id(answer.body), granted_s)
+
+    async def renew(self, lease_id: str, *, timeout_s: float) -> float:
+        if not _SESSION_ID.fullmatch(lease_id):
+            raise LeaseLost(lease_id)
+        answer = await self._agents.write(f"/v1/session/renew/{lease_id}", timeout_s=timeout_s)
+        if answer.status == 404:
+            raise LeaseLost(lease_id)
+        return wire.session_ttl_s(self._expected(answer, writes=True))
+
+    async def revoke(self, lease_id: str, *, timeout_s: float) -> None:
+        if _SESSION_ID.fullmatch(lease_id):
+            self._expected(
+                await self._agents.write(f"/v1/session/destroy/{lease_id}", timeout_s=timeout_s), writes=True
+            )
+
+    async def get(self, key: str, *, timeout_s: float) -> Entry | None:
+        answer = await self._read(key, _CONSISTENT, timeout_s=timeout_s)
+        found = wire.entries(self._root, answer.body) if answer.status == 200 else ()
+        return found[0] if found else None
+
+    async def scan(self, prefix: str, *, timeout_s: float) -> Snapshot:
+        answer = await self._read(prefix, (*_CONSISTENT, ("recurse", "")), timeout_s=timeout_s)
+        found = wire.entries(self._root, answer.body) if answer.status == 200 else ()
+        return Snapshot(found, wire.index(answer.headers.get("X-Consul-Index")))
+
+    async def transact(self, compares: Sequence[Compare], ops: Sequence[Op], *, timeout_s: float) -> Committed | None:
+        transaction = wire.transaction(self._root, compares, ops)
+        body = transaction.body
+        ends_s = asyncio.get_running_loop().time() + timeout_s
+        index_before = 0
+        if not transaction.writes:
+            # Consul gives no index with a transaction of reads. What it shows is no older than an index read before.
+            before = await self._read("", _CONSISTENT, timeout_s=timeout_s)
+            index_before = wire.index(before.headers.get("X-Consul-Index"))
+            timeout_s = ends_s - asyncio.get_running_loop().time()
+        answer = await self._agents.write("/v1/txn", _CONSISTENT, body, timeout_s=timeout_s, writes=transaction.writes)
+        if answer.status == 409:
+            error = failures.refused(transaction.operations, answer.body, agent=answer.agent)
+            if error is not None:
+                raise error
+            return None
+        return transaction.committed(self._expected(answer, writes=transaction.writes), index_before)
+
+    def watch(self, key: str, *, prefix: bool = False, after: int) -> Subscription:
+        return self._watches.watch(key, prefix=prefix, after=after)
+
+    async def server_time(self, *, timeout_s: float) -> ServerTime | None:
+        answer = await self._agents.read("/v1/status/leader", timeout_s=timeout_s)
+        try:
+            said = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
+        except ValueError:
+            raise ProtocolError(f"Consul agent {answer.agent} gave no date") from None
+        # The header leaves the fraction out: the middle of that second is the best guess.
+        return ServerTime(said.timestamp() + 0.5, 1.0)
+
+    async def probe(self, *, timeout_s: float) -> Health:
+        return await doctor.examine(self._agents, self._settings, timeout_s=timeout_s)
+
+    async def aclose(self) -> None:
+        self._watches.close()
+        await self._agents.aclose()
+
+    async def _read(self, key: str, params: Params, *, timeout_s: float) -> Answer:
+        path = "/v1/kv/" + wire.full_key(self._root, key)
+        answer = await self._agents.read(path, params, timeout_s=timeout_s)
+        # 404 with an index says that there is no such key; without one, that this is no key-value API.
+        if answer.status != 404 or "X-Consul-Index" not in answer.headers:
+            self._expected(answer, writes=False)
+        return answer
+
+    def _expected(self, answer: Answer, *, writes: bool) -> str:
+        """The body of an answer that says 200. Raises what any other means."""
+        if answer.status != 200:
+            raise failures.failure(answer.status, answer.body, agent=answer.agent, writes=writes)
+        return answer.body
