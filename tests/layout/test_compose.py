@@ -1,0 +1,112 @@
+"""The compose files say what they promise, and the servers understand what the files tell them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from leasekit import urls
+from support import binaries
+from support.binaries import REPOSITORY
+from support.servers import ConsulCluster, EtcdCluster
+
+_IMAGES = {"etcd": "quay.io/coreos/etcd:v3.5.16", "consul": "consul:1.8.7"}
+_HEALTH = {
+    "etcd": ["CMD", "/usr/local/bin/etcdctl", "endpoint", "health"],
+    "consul": ["CMD", "consul", "operator", "raft", "list-peers"],
+}
+_PORTS = {"etcd": [2379, 22379, 32379], "consul": [8500, 18500, 28500]}
+
+
+@pytest.fixture(params=["etcd", "consul"])
+def store(request: pytest.FixtureRequest) -> str:
+    """The name of the store whose file is looked at."""
+    return str(request.param)
+
+
+@pytest.fixture
+def file(store: str) -> dict[str, Any]:
+    """That file, parsed."""
+    parsed: dict[str, Any] = yaml.safe_load((REPOSITORY / "compose" / f"{store}.yaml").read_text())
+    return parsed
+
+
+def _services(file: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from file["services"].values()
+
+
+def test_there_are_three_servers_of_the_version_that_the_tests_run_on(store: str, file: dict[str, Any]) -> None:
+    assert [service["image"] for service in _services(file)] == [_IMAGES[store]] * 3
+
+
+def test_ports_are_open_on_loopback_only(store: str, file: dict[str, Any]) -> None:
+    inside = _PORTS[store][0]
+    assert [service["ports"] for service in _services(file)] == [[f"127.0.0.1:{p}:{inside}"] for p in _PORTS[store]]
+
+
+def test_each_server_has_a_health_check_and_a_volume_of_its_own(store: str, file: dict[str, Any]) -> None:
+    for name, service in file["services"].items():
+        assert service["healthcheck"]["test"] == _HEALTH[store]
+        assert service["volumes"][0].startswith(f"{name}:")
+    assert list(file["volumes"]) == list(file["services"])
+
+
+def test_the_store_url_that_it_names_has_its_ports(store: str, file: dict[str, Any]) -> None:
+    for page in (f"{store}.yaml", "README.md"):
+        named = re.findall(rf"\b{store}://[\d.:,]+", (REPOSITORY / "compose" / page).read_text())
+        assert [endpoint.port for url in named for endpoint in urls.parse(url).endpoints] == _PORTS[store]
+
+
+def test_etcd_knows_every_setting() -> None:
+    program = binaries.require("etcd-3.5", "etcd")
+    text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+    file = yaml.safe_load((REPOSITORY / "compose" / "etcd.yaml").read_text())
+    flags = {name.removeprefix("ETCD_").lower().replace("_", "-") for s in _services(file) for name in s["environment"]}
+    assert flags
+    assert [flag for flag in flags if f"--{flag} " not in text] == []
+
+
+def test_consul_knows_every_setting() -> None:
+    program = binaries.require("consul", "consul")
+    text = subprocess.run([program, "agent", "-help"], capture_output=True, text=True, check=False).stdout
+    file = yaml.safe_load((REPOSITORY / "compose" / "consul.yaml").read_text())
+    flags = {argument.partition("=")[0] for service in _services(file) for argument in service["command"][1:]}
+    assert flags
+    assert [flag for flag in flags if not re.search(rf"^\s+{flag}\b", text, re.MULTILINE)] == []
+
+
+def _healthy(program: Path, command: list[str], **environment: str) -> bool:
+    done = subprocess.run(
+        [program, *command], env=os.environ | environment, capture_output=True, check=False, timeout=60
+    )
+    return done.returncode == 0
+
+
+def test_the_health_check_of_etcd_tells_a_server_with_a_quorum_from_one_without(etcd_cluster: EtcdCluster) -> None:
+    program = binaries.require("etcd-3.5", "etcdctl")
+    address = etcd_cluster.endpoints[0]
+    assert _healthy(program, _HEALTH["etcd"][2:], ETCDCTL_ENDPOINTS=address)
+    etcd_cluster.kill(1)
+    etcd_cluster.kill(2)
+    assert not _healthy(program, _HEALTH["etcd"][2:], ETCDCTL_ENDPOINTS=address)
+
+
+def test_the_health_check_of_consul_tells_a_server_with_a_leader_from_one_without(
+    consul_cluster: ConsulCluster,
+) -> None:
+    program = binaries.require("consul", "consul")
+    address = consul_cluster.endpoints[0]
+    assert _healthy(program, _HEALTH["consul"][2:], CONSUL_HTTP_ADDR=address)
+    consul_cluster.kill(1)
+    consul_cluster.kill(2)
+    give_up_s = time.monotonic() + 15  # a leader without followers steps down after its own lease
+    while _healthy(program, _HEALTH["consul"][2:], CONSUL_HTTP_ADDR=address):
+        assert time.monotonic() < give_up_s, "still healthy, alone of three"
