@@ -72,6 +72,11 @@ class Guard:
         self._deadline = deadline
         self._group: int | None = None
 
+    @property
+    def watchdog_pid(self) -> int:
+        """The watchdog's process id."""
+        return self._process.pid
+
     def fileno(self) -> int:
         """For poll()."""
         return self._channel.fileno()

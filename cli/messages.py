@@ -109,6 +109,9 @@ def decode(line: bytes) -> Message:
     raise ValueError(f"not a message: {line!r}")
 
 
+_UNSENT_MAX = 4096
+
+
 class Channel:
     """One end of the socket pair, without ever blocking: a peer that hangs must not hang this side."""
 
@@ -116,6 +119,7 @@ class Channel:
         end.setblocking(False)
         self._socket = end
         self._partial = b""
+        self._unsent = b""
         self.open = True
         """False once the other side is gone."""
 
@@ -126,11 +130,18 @@ class Channel:
     def send(self, message: Message) -> None:
         """Hand over a message, or note that the other side is gone.
 
-        A full buffer (the peer hangs, thousands of messages behind) drops the message: a deadline that is not
+        Once thousands of messages were not read (the peer hangs) further ones are dropped: a deadline that is not
         extended errs on the safe side.
         """
+        self._flush()
+        if len(self._unsent) < _UNSENT_MAX:
+            self._unsent += encode(message)
+            self._flush()
+
+    def _flush(self) -> None:
         try:
-            self._socket.send(encode(message))
+            # The kernel may take a part of it; the rest goes first next time, so that lines stay whole.
+            self._unsent = self._unsent[self._socket.send(self._unsent) :] if self._unsent else b""
         except BlockingIOError:
             pass
         except OSError:

@@ -1,0 +1,269 @@
+"""The watchdog with real processes, under a stand-in for leasekit (`guarded.py`) whose lease is renewed on order.
+
+Each command writes into its standard output whatever it wants to be known by, and the processes it leaves are found by a
+word in their command line that no other test uses.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+TTL_S = 1.2
+GRACE_S = 0.4
+# What a busy machine may take on top, in seconds. The margin of a lease is not counted on here.
+SLACK_S = 0.5
+IGNORES_TERM = "trap '' TERM; "
+FOR_EVER = "while :; do sleep 0.05; done; "
+
+
+@pytest.fixture
+def mark() -> str:
+    """A word in the command line of this test's processes alone."""
+    return f"mark{uuid.uuid4().hex[:12]}"
+
+
+class Guarded:
+    """A running stand-in and what it says."""
+
+    def __init__(self, process: subprocess.Popen[str], mark: str) -> None:
+        self.process = process
+        self.mark = mark
+        self.watchdog_pid = int(self._line().split()[1])
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def wait_for(self, word: str) -> None:
+        """Until the command has said `word`."""
+        while word not in (line := self._line()):
+            assert line, f"the command ended without having said {word!r}"
+
+    def end(self) -> str:
+        """The last line: how the command ended."""
+        return self.process.communicate(timeout=20)[0].strip().rpartition("\n")[2]
+
+    def alive(self) -> list[int]:
+        """The processes of the command that still run."""
+        return [pid for pid in pids_with(self.mark) if pid not in (self.process.pid, self.watchdog_pid)]
+
+    def all_gone_within_s(self, timeout_s: float) -> bool:
+        give_up = time.monotonic() + timeout_s
+        while self.alive():
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+def pids_with(mark: str) -> list[int]:
+    """Processes, zombies not counted, with that word on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+Start = Callable[..., Guarded]
+
+
+@pytest.fixture
+def start(mark: str) -> Iterator[Start]:
+    """Starts `sh -c SCRIPT` under the watchdog."""
+    started: list[Guarded] = []
+
+    def start_script(script: str, *, ttl_s: float = TTL_S, grace_s: float = GRACE_S, renewals: int = 0) -> Guarded:
+        arguments = [str(ttl_s), str(grace_s), str(renewals), "sh", "-c", script, mark]
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("guarded.py")), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(Guarded(process, mark))
+        return started[-1]
+
+    yield start_script
+    for guarded in started:
+        for pid in (guarded.process.pid, guarded.watchdog_pid, *guarded.alive()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        guarded.process.communicate()
+
+
+@pytest.mark.parametrize("code", [0, 3, 255])
+def test_a_commands_own_exit_code_is_told(start: Start, code: int) -> None:
+    assert start(f"exit {code}").end() == f"Ended(returncode={code}, cause=<Cause.EXITED: 'exited'>)"
+
+
+def test_a_signal_that_ended_the_command_is_told(start: Start) -> None:
+    assert start("kill -KILL $$").end() == "Ended(returncode=-9, cause=<Cause.EXITED: 'exited'>)"
+
+
+def test_renewals_keep_a_command_alive_beyond_its_first_deadline(start: Start) -> None:
+    guarded = start("sleep 2; exit 7", renewals=6)
+    assert guarded.end() == "Ended(returncode=7, cause=<Cause.EXITED: 'exited'>)"
+
+
+def test_without_a_renewal_the_command_is_told_to_stop_a_grace_before_the_deadline(start: Start) -> None:
+    begin = time.monotonic()
+    guarded = start("trap 'echo told; exit 5' TERM; " + FOR_EVER)
+    guarded.wait_for("told")
+    assert time.monotonic() - begin < TTL_S
+    assert guarded.end() == "Ended(returncode=5, cause=<Cause.DEADLINE: 'deadline'>)"
+
+
+def test_a_command_that_ignores_term_is_dead_by_the_deadline(start: Start) -> None:
+    begin = time.monotonic()
+    guarded = start(IGNORES_TERM + FOR_EVER)
+    assert guarded.end() == "Ended(returncode=-9, cause=<Cause.DEADLINE: 'deadline'>)"
+    # The stand-in counts its ttl from after Python's start, so only the upper bound is loose.
+    assert TTL_S - 0.1 < time.monotonic() - begin < TTL_S + SLACK_S
+    assert guarded.alive() == []
+
+
+def test_a_stopped_command_is_continued_to_hear_the_term(start: Start) -> None:
+    guarded = start("trap 'exit 5' TERM; kill -STOP $$; " + FOR_EVER)
+    assert guarded.end() == "Ended(returncode=5, cause=<Cause.DEADLINE: 'deadline'>)"
+
+
+def test_a_lost_leadership_ends_the_command_long_before_the_deadline(start: Start) -> None:
+    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER, ttl_s=30)
+    guarded.wait_for("up")
+    begin = time.monotonic()
+    guarded.process.send_signal(signal.SIGUSR2)
+    assert guarded.end() == "Ended(returncode=-9, cause=<Cause.LOST: 'lost'>)"
+    assert time.monotonic() - begin < GRACE_S + SLACK_S
+
+
+@pytest.mark.parametrize("leaving", ["", "setsid "], ids=["in the group", "in a session of its own"])
+@pytest.mark.parametrize("deaf", ["", IGNORES_TERM], ids=["hears TERM", "ignores TERM"])
+def test_what_a_command_leaves_behind_ends_with_it(start: Start, mark: str, leaving: str, deaf: str) -> None:
+    guarded = start(f'{leaving}sh -c "{deaf}echo up; {FOR_EVER}" {mark} & sleep 0.3; exit 4', ttl_s=30)
+    guarded.wait_for("up")
+    assert guarded.end() == "Ended(returncode=4, cause=<Cause.EXITED: 'exited'>)"
+    assert guarded.alive() == []
+
+
+@pytest.mark.parametrize("leaving", ["", "setsid "], ids=["in the group", "in a session of its own"])
+def test_a_daemon_that_forked_twice_is_dead_by_the_deadline(start: Start, mark: str, leaving: str) -> None:
+    daemon = f'{leaving}sh -c "{IGNORES_TERM}echo up; {FOR_EVER}" {mark}'
+    guarded = start(f"({daemon} &) ; {FOR_EVER}")
+    guarded.wait_for("up")
+    assert "Cause.DEADLINE" in guarded.end()
+    assert guarded.alive() == []
+
+
+def test_a_stopped_leasekit_cannot_keep_its_command_alive(start: Start) -> None:
+    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER, renewals=100)
+    guarded.wait_for("up")
+    guarded.process.send_signal(signal.SIGSTOP)
+    assert guarded.all_gone_within_s(TTL_S + SLACK_S)
+    guarded.process.send_signal(signal.SIGCONT)
+    assert guarded.end() == "Ended(returncode=-9, cause=<Cause.DEADLINE: 'deadline'>)"
+
+
+def test_a_killed_leasekit_takes_its_command_along(start: Start) -> None:
+    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER, ttl_s=30)
+    guarded.wait_for("up")
+    guarded.process.kill()
+    assert guarded.all_gone_within_s(GRACE_S + SLACK_S)
+    assert "leasekit itself is gone" in guarded.end()
+
+
+def test_after_leasekits_death_the_grace_never_outlasts_the_deadline(start: Start) -> None:
+    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER, ttl_s=1.5, grace_s=1.0)
+    guarded.wait_for("up")
+    begin = time.monotonic()
+    time.sleep(0.4)
+    guarded.process.kill()
+    assert guarded.all_gone_within_s(1.5 - (time.monotonic() - begin) + SLACK_S / 2)
+
+
+def test_a_killed_watchdog_takes_its_command_along(start: Start, mark: str) -> None:
+    daemon = f'setsid sh -c "{IGNORES_TERM}echo daemon; {FOR_EVER}" {mark}'
+    guarded = start(f"({daemon} &); {IGNORES_TERM} {FOR_EVER}", ttl_s=30)
+    guarded.wait_for("daemon")
+    os.kill(guarded.watchdog_pid, signal.SIGKILL)
+    assert guarded.end() == "Died()"
+    assert guarded.alive() == []
+
+
+def test_a_stopped_watchdog_is_stood_in_for(start: Start) -> None:
+    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER)
+    guarded.wait_for("up")
+    os.kill(guarded.watchdog_pid, signal.SIGSTOP)
+    assert guarded.all_gone_within_s(TTL_S + SLACK_S)
+    assert guarded.end() == "Died()"
+
+
+def test_a_signal_to_the_whole_group_of_leasekit_leaves_the_watchdog_at_work(mark: str) -> None:
+    script = str(Path(__file__).with_name("guarded.py"))
+    process = subprocess.Popen(
+        [sys.executable, script, "30", str(GRACE_S), "0", "sh", "-c", "echo up; " + FOR_EVER, mark],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+    guarded = Guarded(process, mark)
+    guarded.wait_for("up")
+    os.killpg(process.pid, signal.SIGKILL)
+    assert guarded.all_gone_within_s(GRACE_S + SLACK_S)
+    process.communicate()
+
+
+def test_signals_for_the_watchdog_are_not_its_end(start: Start) -> None:
+    guarded = start("echo up; sleep 0.5; exit 6", ttl_s=30)
+    guarded.wait_for("up")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+        os.kill(guarded.watchdog_pid, number)
+    assert guarded.end() == "Ended(returncode=6, cause=<Cause.EXITED: 'exited'>)"
+
+
+@pytest.mark.parametrize(("command", "error"), [("nonesuch-command", 2), ("/etc/passwd", 13), ("/tmp", 13)])
+def test_a_command_that_cannot_be_started_is_told(command: str, error: int) -> None:
+    script = str(Path(__file__).with_name("guarded.py"))
+    told = subprocess.run([sys.executable, script, "5", "1", "0", command], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == f"NotStarted(error_number={error})"
+
+
+def test_a_command_is_not_started_when_its_grace_has_begun() -> None:
+    script = str(Path(__file__).with_name("guarded.py"))
+    told = subprocess.run([sys.executable, script, "1", "1", "0", "true"], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "NotStarted(error_number=0)"
+
+
+def test_a_command_inherits_default_signal_actions_and_an_empty_mask(start: Start) -> None:
+    guarded = start("grep -E '^Sig(Ign|Blk)' /proc/self/status; exit 0")
+    told = guarded.process.communicate(timeout=20)[0]
+    # SIGPIPE and SIGXFSZ, which Python ignores, are back to their defaults.
+    assert re.findall(r"Sig(?:Ign|Blk):\s+(\w+)", told) == ["0" * 16, "0" * 16]
+
+
+def test_a_zombie_that_the_watchdog_adopted_is_reaped_while_the_command_runs(start: Start) -> None:
+    guarded = start("(sh -c 'exit 0' &) ; sleep 0.3; echo up; sleep 0.5")
+    guarded.wait_for("up")
+    children = Path(f"/proc/{guarded.watchdog_pid}/task/{guarded.watchdog_pid}/children").read_text().split()
+    assert len(children) == 1
+    guarded.end()
