@@ -166,6 +166,10 @@ class Cluster(ABC):
         for index in range(self.size):
             self.kill(index)
 
+    def pid(self, index: int) -> int:
+        """The process id of server `index`."""
+        return self._server(index).pid
+
     def pause(self, index: int) -> None:
         """Freeze server `index`: it holds its connections and answers nothing."""
         self._server(index).signal(signal.SIGSTOP)
