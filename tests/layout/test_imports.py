@@ -16,16 +16,12 @@ _FLOORS: list[set[str]] = [
     {"leasekit.store", "leasekit.urls", "leasekit.core"},
     {"leasekit.backends"},
     {
-        "leasekit.engine",
-        "leasekit.keeper",
-        "leasekit.retry",
-        "leasekit.elector",
-        "leasekit.connection",
-        "leasekit.journal",
+        "leasekit.connection", "leasekit.elector", "leasekit.engine", "leasekit.history", "leasekit.journal",
+        "leasekit.keeper", "leasekit.retry", "leasekit.tenure",
     },
     set(),
     {"leasekit.cli", "leasekit.testing", "leasekit.__main__"},
-]
+]  # fmt: skip
 _FACES = 4
 
 _BACKENDS_MAY_IMPORT = {"leasekit.store", "leasekit.core", "leasekit.clock", "leasekit.errors", "leasekit.urls"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def test_a_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         [sys.executable, "-c", _RUN_A_SERVER],
         stdout=subprocess.PIPE,
         text=True,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY / "tests"), "TMPDIR": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "tests"), "TMPDIR": str(tmp_path)},
     )
     with run:
         assert run.stdout is not None
@@ -63,7 +64,7 @@ def test_servers_are_not_taken_for_children_left_behind(etcd: EtcdCluster) -> No
 
 def test_a_missing_server_fails_the_test_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="not found here: etcd-3.5/no-such-program"):
+    with pytest.raises(pytest.fail.Exception, match=r"not found here: etcd-3.5/no-such-program"):
         binaries.require("etcd-3.5", "no-such-program")
 
 
