@@ -48,7 +48,7 @@ class View:
         """What the last answer tells to whoever saw the target as of `after`, before that answer was asked for.
 
         Deletions show only in the index, without their keys. So a key that is absent is told as gone, unless the index
-        says that nothing happened since; and for a prefix a Resync comes first, since a key may have gone.
+        says that nothing happened since; and for a prefix a Resync follows, since a key may have gone.
         """
         assert self._entries is not None, "nothing was observed yet"
         shown = [entry for entry in self._entries.values() if target.covers(entry.key)]
@@ -57,5 +57,5 @@ class View:
         if self.index <= after:
             return put
         if target.prefix:
-            return (Resync(after), *put)
+            return (*put, Resync(self.index))
         return put if shown else (Changed(target.key, None, self.index),)

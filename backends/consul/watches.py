@@ -74,12 +74,9 @@ class Subscription(AsyncIterator[Changed | Resync]):
     def tell(self, changes: Iterable[Changed | Resync]) -> None:
         """Queue what its feed saw."""
         for change in changes:
-            if isinstance(change, Resync):
-                self._pending.clear()
-                self._pending[None] = change
-            else:
-                self._pending.pop(change.key, None)
-                self._pending[change.key] = change
+            key = change.key if isinstance(change, Changed) else None
+            self._pending.pop(key, None)
+            self._pending[key] = change
         if self._pending:
             self._woken.set()
 

@@ -157,7 +157,8 @@ class WatchTests(ConformanceBase):
                     await self.put(store, f"w/{n}/key", b"%d" % n)
                 for n, seen in enumerate(watches):
                     await seen.told(f"w/{n}/key", b"%d" % n, since=after)
-                    assert {change.key for change in seen.changes} == {f"w/{n}/key"}
+                    # Or fewer: a watch may say to look again instead.
+                    assert {change.key for change in seen.changes} <= {f"w/{n}/key"}
 
     async def test_a_closed_watch_tells_nothing_more(self) -> None:
         async with self.client() as store:
