@@ -1,0 +1,162 @@
+"""What one store URL stands for in a process: the store, its keepers and electors. Both faces show a connection.
+
+Opening does no I/O, so servers that load an application and then fork stay safe: after a fork the child starts with a
+fresh store and nothing of the parent's (DESIGN section 13).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from random import Random, SystemRandom
+from typing import TYPE_CHECKING, Any
+
+from leasekit import engine, urls
+from leasekit.clock import SYSTEM_CLOCK, Clock
+from leasekit.core.records import Keys
+from leasekit.errors import ConfigError, LossReason
+from leasekit.store import Store
+
+if TYPE_CHECKING:
+    from leasekit.elector import Elector
+    from leasekit.keeper import Keeper
+    from leasekit.tenure import Tenure
+
+ENTRY_POINTS = "leasekit.backends"
+STORE_VARIABLE = "LEASEKIT_STORE"
+EXIT_TIMEOUT_S = 2.0
+
+
+class Connection:
+    """A store, opened from a URL (None: from LEASEKIT_STORE, or else the SQLite file of this user on this host)."""
+
+    def __init__(self, url: str | None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        given = url if url is not None else os.environ.get(STORE_VARIABLE)
+        self.is_default = not given
+        self._url = urls.parse(given or "sqlite://")
+        self._open = _opener(self._url.scheme)
+        self.clock = clock
+        self.random = Random(SystemRandom().getrandbits(64))
+        """Jitter; used on the engine's loop alone."""
+        self._closed = False
+        self._begin()
+        _open_connections.add(self)
+
+    def _begin(self) -> None:
+        """A store for this process."""
+        self._pid = os.getpid()
+        self._store: Store = self._open(self._url)
+        self._keepers: dict[float, Keeper] = {}
+        self._electors: weakref.WeakSet[Elector] = weakref.WeakSet()
+
+    @property
+    def store(self) -> Store:
+        """The store; a new one after a fork. Raises ConfigError once closed."""
+        if self._closed:
+            raise ConfigError("store", "this connection was closed; connect anew")
+        if self._pid != os.getpid():
+            self._begin()
+        return self._store
+
+    @property
+    def url(self) -> str:
+        """The store's URL without any secret."""
+        return self.store.url
+
+    def elector(self, *, election: str, id: str, ttl_s: float, priority: int, meta: Mapping[str, Any]) -> Elector:
+        """A candidate's driver. Call on the engine's loop."""
+        from leasekit.core.contest import Setup
+        from leasekit.elector import Elector
+
+        store = self.store
+        setup = Setup(
+            keys=Keys(election),
+            id=id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            priority=priority,
+            compares_empty=store.capabilities.compares_empty,
+            meta=tuple(meta.items()),
+        )
+        elector = Elector(setup, store, self._keeper(ttl_s), clock=self.clock, random=self.random)
+        self._electors.add(elector)
+        return elector
+
+    def _keeper(self, ttl_s: float) -> Keeper:
+        from leasekit.keeper import Keeper
+
+        if ttl_s not in self._keepers:
+            self._keepers[ttl_s] = Keeper(self.store, ttl_s, clock=self.clock, random=self.random)
+        return self._keepers[ttl_s]
+
+    async def aclose(self, *, timeout_s: float) -> None:
+        """Leaderships end (reason `closed`), leases are given back, connections go, all within `timeout_s`."""
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        for elector in list(self._electors):
+            if elector.tenure is not None:
+                elector.tenure.end(LossReason.CLOSED)
+        keepers, self._keepers = list(self._keepers.values()), {}
+        closing = [asyncio.ensure_future(keeper.aclose(timeout_s=timeout_s * 0.8)) for keeper in keepers]
+        if closing:
+            await asyncio.wait(closing, timeout=timeout_s * 0.8)
+        async with asyncio.timeout(max(0.2, timeout_s * 0.2)):
+            await self._store.aclose()
+
+    def tenures(self) -> list[Tenure]:
+        """The leaderships held over this connection now."""
+        return [elector.tenure for elector in list(self._electors) if elector.tenure is not None]
+
+    def __repr__(self) -> str:
+        return f"<leasekit connection to {self._url.redacted}>"
+
+
+def _opener(scheme: str) -> Any:
+    """The function that opens stores of this scheme, from its entry point."""
+    found = entry_points(group=ENTRY_POINTS, name=scheme)
+    for entry_point in found:
+        return entry_point.load()
+    known = sorted({point.name for point in entry_points(group=ENTRY_POINTS)})
+    raise ConfigError("store URL", f"no store is known for {scheme}://; known: {', '.join(known)}")
+
+
+_open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_shared: dict[str | None, Connection] = {}
+_shared_lock = threading.Lock()
+
+
+def shared(url: str | None) -> Connection:
+    """The process's one connection for this URL: elections that name a store alike share its lease and its stream."""
+    with _shared_lock:
+        connection = _shared.get(url)
+        if connection is None or connection._closed:
+            connection = _shared[url] = Connection(url)
+        return connection
+
+
+def _close_all() -> None:
+    open_now = [connection for connection in _open_connections if not connection._closed]
+    if not open_now or engine._engine is None:
+        return
+
+    async def close() -> None:
+        closing = [asyncio.ensure_future(connection.aclose(timeout_s=EXIT_TIMEOUT_S)) for connection in open_now]
+        await asyncio.wait(closing, timeout=EXIT_TIMEOUT_S)
+
+    engine.get().submit(close()).exception(timeout=EXIT_TIMEOUT_S + 1)
+
+
+def _forget_locks() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()
+
+
+engine.before_exit(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)

@@ -1,0 +1,396 @@
+"""Drives one candidate's contest: carries out what the pure core decides, and tells it what happened.
+
+Everything here runs on the engine's loop. There is one task for the request under way, one for each watched key, and
+timers; the decisions are all in `leasekit.core.election`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from leasekit import engine, retry
+from leasekit.clock import Clock
+from leasekit.core import events as e
+from leasekit.core import queue
+from leasekit.core.contest import Contest, Phase, Setup
+from leasekit.core.election import step
+from leasekit.core.records import RequestRecord
+from leasekit.errors import (
+    ConfigError,
+    LeasekitError,
+    LeaseLost,
+    LossReason,
+    NotElected,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
+from leasekit.history import History
+from leasekit.keeper import Keeper
+from leasekit.store import Committed, Resync, Store
+from leasekit.tenure import Tenure
+
+SHORTEST_REQUEST_TIMEOUT_S = 1.0
+
+
+class Elector:
+    """One candidate of one election. Campaigns one at a time."""
+
+    def __init__(self, setup: Setup, store: Store, keeper: Keeper, *, clock: Clock, random: Random) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._clock = clock
+        self._random = random
+        self._contest = Contest(setup)
+        self._history = History(setup.keys, store, clock)
+        self._inbox: deque[e.Event] = deque()
+        self._stepping = False
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._pauses = 0
+        self._unanswered: LeasekitError | None = None
+        self._campaign: asyncio.Future[Tenure | None] | None = None
+        self._release: asyncio.Future[e.Released] | None = None
+        self._tenure: Tenure | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._joined = False
+
+    @property
+    def tenure(self) -> Tenure | None:
+        """The leadership held, if any."""
+        return self._tenure
+
+    @property
+    def idle(self) -> bool:
+        """Whether it neither campaigns nor leads nor lets go."""
+        return self._contest.phase is Phase.IDLE and self._campaign is None
+
+    # What the faces ask for.
+
+    async def campaign(self, *, once: bool, timeout_s: float | None) -> Tenure | None:
+        """Campaign until elected; with `once`, give up (None) if it is not possible now.
+
+        Raises:
+            NotElected: `timeout_s` passed first (with `once`: StoreUnavailable). Nothing is held.
+            ConfigError: already campaigning or leading under this id, or the id is another process's.
+        """
+        if not self.idle:
+            raise ConfigError(
+                "id",
+                f"{self._contest.setup.id!r} already campaigns or leads in election "
+                f"{self._contest.setup.keys.election!r} here; another candidate needs an Election with an id of its own",
+            )
+        campaign: asyncio.Future[Tenure | None] = asyncio.get_running_loop().create_future()
+        self._campaign = campaign
+        self._unanswered = None
+        tenure = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._begin(once)
+                tenure = await campaign
+        except TimeoutError:
+            raise self._out_of_time(once, timeout_s) from self._unanswered
+        finally:
+            self._campaign = None
+            if tenure is None:
+                # Not won, out of time, or interrupted: what was won in this very moment is resigned.
+                self._withdraw()
+        return tenure
+
+    def _out_of_time(self, once: bool, timeout_s: float | None) -> LeasekitError:
+        election = self._contest.setup.keys.election
+        why = f": {self._unanswered}" if self._unanswered is not None else ""
+        if once:
+            return StoreUnavailable(f"no answer about {election!r} within {timeout_s:g} s{why}")
+        return NotElected(f"not elected in {election!r} within {timeout_s:g} s{why}")
+
+    async def _begin(self, once: bool) -> None:
+        keys, id = self._contest.setup.keys, self._contest.setup.id
+        self._join()
+        earlier = await self._keeper.take_back(keys, id)
+        self._contest = replace(
+            self._contest,
+            led=self._keeper.led.get(keys.election, 0),
+            lease_id=earlier.lease_id if earlier else self._contest.lease_id,
+            doubt_until=earlier.doubt_until if earlier else None,
+        )
+        self._feed(e.Campaign(once))
+
+    def _withdraw(self) -> None:
+        """Leave the election, whatever had been reached."""
+        if self._tenure is not None:
+            self._tenure.end(LossReason.RESIGNED)
+        self._feed(e.GiveUp())
+
+    async def resign(self, tenure: Tenure, *, timeout_s: float) -> None:
+        """Let go of the leadership: belief ends first, then the store is told. Gives up telling after `timeout_s`."""
+        tenure.end(LossReason.RESIGNED)
+        if tenure is self._tenure:
+            await self._let_go(e.Resign(self._history.closed(LossReason.RESIGNED)), timeout_s)
+
+    async def transfer(self, tenure: Tenure, to: str, *, timeout_s: float) -> bool:
+        """Hand over to the candidate `to`. False: it had gone by the time that belief had ended; resigned instead.
+
+        Raises ConfigError, and goes on leading, if no such candidate queues now.
+        """
+        tenure.check()
+        keys = self._contest.setup.keys
+        committed = await self._store.transact((), queue.look_ops(keys), timeout_s=timeout_s)
+        assert committed is not None, "a transaction that compares nothing is not refused"
+        look = queue.read_look(committed.reads, committed.revision)
+        entry = look.candidate(keys.candidate(to))
+        if entry is None or to == tenure.id:
+            raise ConfigError("to", f"no other candidate {to!r} queues in election {tenure.election!r}")
+        tenure.end(LossReason.TRANSFERRED)
+        if tenure is not self._tenure:
+            return False
+        closing = self._history.closed(LossReason.TRANSFERRED)
+        released = await self._let_go(e.Transfer(entry, look.base, self._clock.wall_s(), closing), timeout_s)
+        return released is not None and released.reason is LossReason.TRANSFERRED
+
+    async def _let_go(self, event: e.Resign | e.Transfer, timeout_s: float) -> e.Released | None:
+        release: asyncio.Future[e.Released] = asyncio.get_running_loop().create_future()
+        self._release = release
+        self._feed(event)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await release
+        except TimeoutError:
+            return None
+        finally:
+            self._release = None
+            if not release.done() or release.cancelled():
+                self._feed(e.GiveUp())
+
+    # Stepping the core.
+
+    def _feed(self, event: e.Event) -> None:
+        """Let the core take `event`. Events that come up meanwhile wait their turn."""
+        self._inbox.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._inbox:
+                ctx = e.Context(self._clock.now(), self._clock.wall_s(), self._keeper.belief)
+                try:
+                    self._contest, actions = step(self._contest, self._inbox.popleft(), ctx)
+                except LeasekitError as error:
+                    actions = (e.Failed(error),)
+                for action in actions:
+                    self._carry_out(action)
+        finally:
+            self._stepping = False
+        self._follow_watches()
+        self._follow_timer()
+        if self.idle and not self._inbox:
+            self._leave()
+
+    def _carry_out(self, action: e.Action) -> None:
+        match action:
+            case e.Transact():
+                self._ask(action.number, lambda: self._transact(action))
+            case e.Revoke():
+                self._ask(action.number, lambda: self._revoke(action.lease_id))
+            case e.Pause():
+                self._pauses += 1
+                self._wake_in(retry.pause_s(self._pauses, self._random, longest_s=self._longest_pause_s()))
+            case e.NeedLease():
+                if action.unknown is not None:
+                    self._keeper.unknown_to_store(action.unknown)
+                self._start(self._get_lease())
+            case e.RenewLease():
+                self._start(self._get_lease())
+            case e.Elected():
+                self._elected(action)
+            case e.Lost():
+                self._lost(action.reason)
+            case e.NotElected():
+                self._settle(None)
+            case e.Failed():
+                self._failed(action.error)
+            case e.Asked():
+                self._asked(action.request)
+            case e.Released():
+                self._released(action)
+            case e.Disown():
+                self._keeper.disown(action.remains)
+
+    def _elected(self, elected: e.Elected) -> None:
+        keys, id = self._contest.setup.keys, self._contest.setup.id
+        self._keeper.led[keys.election] = self._contest.led
+        tenure = Tenure(
+            election=keys.election,
+            id=id,
+            token=elected.token,
+            revision=elected.revision,
+            keeper=self._keeper,
+            clock=self._clock,
+        )
+        tenure.on_end(lambda reason: engine.get().call(self._ended, tenure, reason))
+        self._tenure = tenure
+        self._start(self._history.record(tenure, elected, over_hold=self._contest.claim_over is not None))
+        if self._campaign is None:
+            self._withdraw()
+        else:
+            self._settle(tenure)
+
+    def _ended(self, tenure: Tenure, reason: LossReason) -> None:
+        """Whoever ended it, the user's thread included: let go in the store as well, if that is still to be done."""
+        if tenure is self._tenure:
+            self._feed(e.Resign(self._history.closed(reason)))
+
+    def _lost(self, reason: LossReason) -> None:
+        self._keeper.led[self._contest.setup.keys.election] = self._contest.led
+        tenure, self._tenure = self._tenure, None
+        if tenure is not None:
+            tenure.end(reason)
+
+    def _released(self, released: e.Released) -> None:
+        self._tenure = None
+        if self._release is not None and not self._release.done():
+            self._release.set_result(released)
+
+    def _failed(self, error: LeasekitError) -> None:
+        self._lost(LossReason.SUPERSEDED)
+        if self._campaign is not None and not self._campaign.done():
+            self._campaign.set_exception(error)
+        elif self._release is not None and not self._release.done():
+            self._release.set_exception(error)
+        if not self.idle:
+            self._inbox.append(e.GiveUp())
+
+    def _settle(self, tenure: Tenure | None) -> None:
+        if self._campaign is not None and not self._campaign.done():
+            self._campaign.set_result(tenure)
+
+    def _asked(self, request: RequestRecord) -> None:
+        tenure = self._tenure
+        if tenure is None:
+            return
+        if tenure.on_request is not None:
+            tenure.on_request(request)
+        else:
+            self._start(self._obey(tenure, request))
+
+    async def _obey(self, tenure: Tenure, request: RequestRecord) -> None:
+        """Nobody here can stop the work first, so the holder is told by the loss, then the store."""
+        timeout_s = self._request_timeout_s()
+        if request.action == "transfer" and request.to is not None:
+            await self.transfer(tenure, request.to, timeout_s=timeout_s)
+        elif request.action == "resign":
+            await self.resign(tenure, timeout_s=timeout_s)
+
+    # Requests.
+
+    def _ask(self, number: int, request: Callable[[], Awaitable[Committed | None]]) -> None:
+        self._cancel_timer()
+        self._start(self._answer(number, request))
+
+    async def _answer(self, number: int, request: Callable[[], Awaitable[Committed | None]]) -> None:
+        answer: e.Answer
+        try:
+            committed = await request()
+        except LeaseLost as lost:
+            answer = e.LeaseGone(number, lost.lease_id)
+        except OutcomeUnknown as error:
+            self._unanswered = error
+            answer = e.Unknown(number)
+        except StoreUnavailable as error:
+            self._unanswered = error
+            answer = e.Unavailable(number)
+        except LeasekitError as error:
+            self._failed(error)
+            self._feed(e.GiveUp())
+            return
+        else:
+            self._pauses = 0
+            answer = e.Refused(number) if committed is None else e.Applied(number, committed)
+        self._feed(answer)
+
+    async def _transact(self, request: e.Transact) -> Committed | None:
+        return await self._store.transact(request.compares, request.ops, timeout_s=self._request_timeout_s())
+
+    async def _revoke(self, lease_id: str) -> Committed:
+        await self._store.revoke(lease_id, timeout_s=self._request_timeout_s())
+        return Committed(0)
+
+    async def _get_lease(self) -> None:
+        try:
+            await self._keeper.fresh()
+        except LeasekitError as error:
+            self._failed(error)
+            self._feed(e.GiveUp())
+        else:
+            self._feed(e.LeaseReady())
+
+    def _request_timeout_s(self) -> float:
+        return max(SHORTEST_REQUEST_TIMEOUT_S, self._keeper.requested_ttl_s / 6)
+
+    def _longest_pause_s(self) -> float:
+        return min(retry.LONGEST_PAUSE_S, self._keeper.requested_ttl_s / 6)
+
+    # Watches and timers.
+
+    def _follow_watches(self) -> None:
+        """Open and close watches so that they are those that the contest's state asks for."""
+        wanted = self._contest.watching.keys
+        for key in [key for key in self._watches if key not in wanted]:
+            self._watches.pop(key).cancel()
+        for key in wanted - self._watches.keys():
+            self._watches[key] = asyncio.create_task(self._watch(key, self._contest.watching.after))
+
+    async def _watch(self, key: str, after: int) -> None:
+        try:
+            async for change in self._store.watch(key, after=after):
+                if isinstance(change, Resync):
+                    self._feed(e.Missed())
+                else:
+                    self._feed(e.Seen(change.key, change.entry, change.revision))
+        except LeasekitError:
+            # The store refuses to be watched (credentials): the timed looks go on, and say so to the campaign.
+            self._watches.pop(key, None)
+
+    def _follow_timer(self) -> None:
+        wake_at = self._contest.wake_at
+        if wake_at is not None:
+            self._wake_in(max(0.0, self._clock.now().until(wake_at)))
+        elif self._contest.phase in (Phase.IDLE, Phase.LEADING, Phase.LEASING, Phase.RENEWING):
+            self._cancel_timer()
+
+    def _wake_in(self, delay_s: float) -> None:
+        self._cancel_timer()
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._feed(e.Wake())
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Belonging to the keeper.
+
+    def _join(self) -> None:
+        if not self._joined:
+            self._joined = True
+            self._keeper.join(self._trust_ended)
+
+    def _leave(self) -> None:
+        if self._joined:
+            self._joined = False
+            self._keeper.leave(self._trust_ended)
+
+    def _trust_ended(self, event: e.TrustEnded) -> None:
+        self._feed(event)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,139 @@
+"""The one background thread, with one asyncio loop, in which a process does all of leasekit's I/O.
+
+It starts on first use. Renewals never wait for user code, and user code never runs here. The synchronous face blocks
+on the futures that `submit` gives, `leasekit.aio` awaits them: there is one implementation behind both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Engine:
+    """A thread that runs an asyncio loop until `stop`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="leasekit-engine", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `work` on the loop. Cancelling the future cancels it; its result may still come first."""
+        outcome: Future[T] = Future()
+
+        def start() -> None:
+            if not outcome.set_running_or_notify_cancel():
+                work.close()
+                return
+            task = self._loop.create_task(work)
+            # A running concurrent future cannot be cancelled, so cancellation goes by way of the task.
+            _tasks[outcome] = task
+            task.add_done_callback(finish)
+
+        def finish(task: asyncio.Task[T]) -> None:
+            _tasks.pop(outcome, None)
+            if task.cancelled():
+                outcome.set_exception(asyncio.CancelledError())
+            elif (error := task.exception()) is not None:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(task.result())
+
+        self._loop.call_soon_threadsafe(start)
+        return outcome
+
+    def run(self, work: Coroutine[Any, Any, T], *, discard: Callable[[T], object] | None = None) -> T:
+        """Run `work` and wait for it. An interrupt (Ctrl-C) abandons it and goes on its way."""
+        outcome = self.submit(work)
+        try:
+            return outcome.result()
+        except BaseException:
+            self.abandon(outcome, discard)
+            raise
+
+    def abandon(self, outcome: Future[T], discard: Callable[[T], object] | None = None) -> None:
+        """Cancel what `submit` started. A result that comes all the same, or has come, is handed to `discard`."""
+
+        def cancel() -> None:
+            if not outcome.cancel() and (task := _tasks.get(outcome)) is not None:
+                task.cancel()
+
+        def finish(outcome: Future[T]) -> None:
+            if discard is not None and not outcome.cancelled() and outcome.exception() is None:
+                discard(outcome.result())
+
+        self.call(cancel)
+        outcome.add_done_callback(finish)
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call `function` on the loop, soon; return at once. From any thread."""
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def stop(self) -> None:
+        """End the thread. What still runs on it is cancelled."""
+
+        async def cancel_all() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=1.0) if others else None
+            await self._loop.shutdown_asyncgens()
+            self._loop.stop()
+
+        asyncio.run_coroutine_threadsafe(cancel_all(), self._loop)
+        self._thread.join(timeout=2.0)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+
+_tasks: dict[Future[Any], asyncio.Task[Any]] = {}
+_engine: Engine | None = None
+_lock = threading.Lock()
+_at_exit: list[Callable[[], None]] = []
+
+
+def get() -> Engine:
+    """The engine of this process; started if need be."""
+    global _engine
+    if _engine is None:
+        with _lock:
+            if _engine is None:
+                _engine = Engine()
+    return _engine
+
+
+def before_exit(function: Callable[[], None]) -> None:
+    """Have `function` called when the process ends normally, before the engine stops."""
+    _at_exit.append(function)
+
+
+def _exit() -> None:
+    for function in reversed(_at_exit):
+        function()
+    if _engine is not None:
+        _engine.stop()
+
+
+def _forget() -> None:
+    """In a forked child the engine's thread does not exist, and its locks may be held for ever."""
+    global _engine, _lock
+    _engine = None
+    _lock = threading.Lock()
+    _tasks.clear()
+
+
+atexit.register(_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,291 @@
+"""One lease for all elections of a process on one store with one ttl: granted on first need, renewed, given back.
+
+The keeper also removes what ended candidacies left on the lease (`leasekit.core.remains`), since the lease would keep
+those keys alive. Everything here runs on the engine's loop, except that any thread may read `belief`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from leasekit import retry
+from leasekit.clock import Clock, Instant
+from leasekit.core.events import TrustEnded
+from leasekit.core.lease import Belief, check_timing
+from leasekit.core.records import Keys
+from leasekit.core.remains import Remains, Verdict
+from leasekit.errors import AuthError, LeasekitError, LeaseLost, LossReason, ProtocolError
+from leasekit.store import Store
+
+Listener = Callable[[TrustEnded], None]
+
+# A renewal that is refused for its credentials may come through once they are mended; the deadline decides.
+NOT_RENEWED = (*retry.UNANSWERED, AuthError, ProtocolError)
+TIDY_TIMEOUT_S = 2.0
+
+
+class Keeper:
+    """Keeps one shared lease."""
+
+    def __init__(self, store: Store, ttl_s: float, *, clock: Clock, random: Random) -> None:
+        check_timing(ttl_s=ttl_s)
+        self._store = store
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._random = random
+        self.belief = Belief(epoch=0)
+        self.led: dict[str, int] = {}
+        """Highest revision led at on this lease, by election (ELECTION.md, rule 6)."""
+        self._listeners: set[Listener] = set()
+        self._remains: list[Remains] = []
+        self._tidying = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._hurry = asyncio.Event()
+        self._renew_at: Instant = clock.now()
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._idle_since: Instant | None = clock.now()
+
+    @property
+    def requested_ttl_s(self) -> float:
+        """The ttl asked for; the granted one is `belief.ttl_s`."""
+        return self._ttl_s
+
+    # Users of the lease.
+
+    def join(self, listener: Listener) -> None:
+        """Keep the lease while this listener stays, and tell it when trust ends."""
+        self._listeners.add(listener)
+        self._idle_since = None
+
+    def leave(self, listener: Listener) -> None:
+        """No longer needed here. The lease is kept for one more ttl, so that the next one finds it in hand."""
+        self._listeners.discard(listener)
+        if not self._listeners:
+            self._idle_since = self._clock.now()
+
+    async def fresh(self) -> None:
+        """Return once the lease has been granted or renewed, starting now. Waits for ever while no store answers.
+
+        Raises:
+            ConfigError, AuthError, ProtocolError: the store refuses to grant such a lease.
+        """
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._hurry.set()
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run(), name=f"leasekit-keeper-{self._ttl_s:g}s")
+        try:
+            await waiting
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+    def unknown_to_store(self, lease_id: str) -> None:
+        """A request learned that the store does not know this lease."""
+        if lease_id == self.belief.lease_id:
+            self._lose()
+
+    # The life of the lease.
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                if self.belief.lease_id is not None:
+                    await self._until_due()
+                    if self._idle_too_long():
+                        await self.give_back(timeout_s=self._ttl_s / 3)
+                    else:
+                        await self._renew()
+                elif self._waiting:
+                    await self._grant()
+                else:
+                    return
+        except LeasekitError as error:
+            self._answer_waiting(error)
+
+    async def _grant(self) -> None:
+        timeout_s = max(1.0, self._ttl_s / 3)
+        async for attempt in retry.while_unanswered(self._random):
+            with attempt:
+                sent_at = self._clock.now()
+                lease = await self._store.grant(self._ttl_s, timeout_s=timeout_s)
+        check_timing(ttl_s=lease.ttl_s)
+        self.led.clear()
+        self._renew_at = sent_at.plus(lease.ttl_s / 3)
+        self._believe(self.belief.granted(lease.id, lease.ttl_s, sent_at=sent_at, now=self._clock.now()))
+
+    async def _renew(self) -> None:
+        """Attempts of at most ttl/6 each, one at a time, until one counts, the deadline comes, or the lease is lost."""
+        belief = self.belief
+        assert belief.lease_id is not None
+
+        def too_late() -> bool:
+            return belief.deadline is None or self._clock.now().reached(belief.deadline)
+
+        try:
+            async for attempt in retry.while_unanswered(
+                self._random, stop=too_late, longest_s=belief.ttl_s / 12, errors=NOT_RENEWED
+            ):
+                with attempt:
+                    sent_at = self._clock.now()
+                    ttl_s = await self._store.renew(belief.lease_id, timeout_s=belief.ttl_s / 6)
+        except LeaseLost as lost:
+            self.unknown_to_store(lost.lease_id)
+        except NOT_RENEWED:
+            # The lease may live on in the store, and with it places in queues: the next round tries again.
+            now = self._clock.now()
+            self._renew_at = now.plus(retry.pause_s(10, self._random, longest_s=belief.ttl_s / 12))
+            self._believe(self.belief.checked(now))
+        else:
+            if self.belief.lease_id == belief.lease_id:
+                self._renew_at = sent_at.plus(ttl_s / 3)
+                self._believe(self.belief.renewed(ttl_s, sent_at=sent_at, now=self._clock.now()))
+                self._tidy_soon()
+
+    async def _until_due(self) -> None:
+        """Until the next renewal is due, or somebody needs one now. Timers do not count suspend; the clock does."""
+        if not self._waiting:
+            self._hurry.clear()
+        while (due_in_s := self._clock.now().until(self._renew_at)) > 0:
+            try:
+                async with asyncio.timeout(due_in_s):
+                    await self._hurry.wait()
+                return
+            except TimeoutError:
+                continue
+
+    def _idle_too_long(self) -> bool:
+        if self._idle_since is None or self._waiting or self._remains:
+            return False
+        return self._clock.now().reached(self._idle_since.plus(self._ttl_s))
+
+    # What is believed of it.
+
+    def _believe(self, belief: Belief) -> None:
+        before, self.belief = self.belief, belief
+        if before.lease_id == belief.lease_id and before.epoch != belief.epoch and before.deadline is not None:
+            self._tell(TrustEnded(LossReason.DEADLINE, lease_gone=False))
+        self._watch_deadline()
+        if belief.trusted(self._clock.now()):
+            self._answer_waiting(None)
+
+    def _lose(self) -> None:
+        """The store does not know the lease. Before its deadline that means that somebody revoked it."""
+        revoked = self.belief.trusted(self._clock.now())
+        reason = LossReason.REVOKED if revoked else LossReason.EXPIRED
+        self.belief = self.belief.lost(reason)
+        self._remains.clear()
+        self._watch_deadline()
+        self._tell(TrustEnded(reason, lease_gone=True))
+        self._hurry.set()
+
+    def check_deadline(self) -> None:
+        """Look at the clock: if the deadline has passed, whoever relies on the lease is told."""
+        self._believe(self.belief.checked(self._clock.now()))
+
+    def _watch_deadline(self) -> None:
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+            self._deadline_timer = None
+        if self.belief.deadline is not None:
+            left_s = self.belief.remaining_s(self._clock.now())
+            self._deadline_timer = asyncio.get_running_loop().call_later(left_s, self.check_deadline)
+
+    def _tell(self, event: TrustEnded) -> None:
+        for listener in list(self._listeners):
+            listener(event)
+
+    def _answer_waiting(self, error: LeasekitError | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    # What ended candidacies left behind.
+
+    def disown(self, remains: Remains) -> None:
+        """Remove these keys, now and if need be after each renewal."""
+        if remains.lease_id == self.belief.lease_id:
+            self._remains.append(remains)
+            self._tidy_soon()
+
+    async def take_back(self, keys: Keys, id: str) -> Remains | None:
+        """A new candidacy begins under this id: what the old one left is its own affair from now on."""
+        async with self._tidying:
+            for remains in self._remains:
+                if remains.keys == keys and remains.id == id:
+                    self._remains.remove(remains)
+                    return remains
+        return None
+
+    def _tidy_soon(self) -> None:
+        if self._remains and not self._tidying.locked():
+            task = asyncio.create_task(self._tidy(), name="leasekit-tidy")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _tidy(self) -> None:
+        """One pass over all remains, at most."""
+        async with self._tidying:
+            for remains in list(self._remains):
+                lease_id = self.belief.lease_id
+                if remains not in self._remains or lease_id is None:
+                    continue
+                after, verdict = await self._remove(remains)
+                if remains not in self._remains:
+                    continue
+                self._remains.remove(remains)
+                if verdict is Verdict.REVOKE:
+                    await self.give_back(timeout_s=TIDY_TIMEOUT_S)
+                elif verdict is Verdict.LATER:
+                    self._remains.append(after)
+
+    async def _remove(self, remains: Remains) -> tuple[Remains, Verdict]:
+        verdict = Verdict.NOW
+        while verdict is Verdict.NOW:
+            looking = remains.found is None
+            compares, ops = remains.request()
+            try:
+                committed = await self._store.transact(compares, ops, timeout_s=TIDY_TIMEOUT_S)
+            except LeasekitError:
+                remains, verdict = remains.unanswered(self._clock.now())
+                continue
+            if committed is None:
+                remains, verdict = remains.refused()
+            elif looking:
+                remains, verdict = remains.looked(committed.reads, self._clock.now())
+            else:
+                remains, verdict = remains.deleted(self._clock.now())
+        return remains, verdict
+
+    # The end.
+
+    async def give_back(self, *, timeout_s: float) -> None:
+        """Revoke the lease: every key on it goes. If the store cannot be told, the lease runs out by itself."""
+        lease_id = self.belief.lease_id
+        if lease_id is None:
+            return
+        self._lose()
+        try:
+            await self._store.revoke(lease_id, timeout_s=timeout_s)
+        except LeasekitError:
+            return
+
+    async def aclose(self, *, timeout_s: float) -> None:
+        """Stop renewing and give the lease back, within `timeout_s`."""
+        tasks = [*self._tasks, *([self._running] if self._running else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s / 2)
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        await self.give_back(timeout_s=timeout_s / 2)

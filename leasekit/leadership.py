@@ -1,0 +1,92 @@
+"""What both faces' `Leadership` have in common: the questions that are answered on the spot, in the asking thread."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextvars import ContextVar, Token
+from typing import Any
+
+from leasekit import engine
+from leasekit.election import RELEASE_TIMEOUT_S, ElectionCore
+from leasekit.errors import LossReason
+from leasekit.tenure import Tenure
+
+
+class LeadershipBase:
+    """One leadership held by this process. Valid while the store cannot have granted it to another.
+
+    A paused process can still act late: no client can prevent that. Hand `token` to what you write to, and let it
+    refuse lower ones than the highest it has seen (`leasekit.fencing`).
+    """
+
+    def __init__(self, tenure: Tenure, core: ElectionCore) -> None:
+        self._tenure = tenure
+        self._core = core
+        self._pid = os.getpid()
+        self._entered: list[Token[Any]] = []
+        self._let_go = False
+
+    @property
+    def token(self) -> int:
+        """The fencing token: strictly higher than that of every earlier leadership of this election."""
+        return self._tenure.token
+
+    @property
+    def election(self) -> str:
+        """The election's name."""
+        return self._tenure.election
+
+    @property
+    def id(self) -> str:
+        """The id under which this process leads."""
+        return self._tenure.id
+
+    @property
+    def valid(self) -> bool:
+        """Whether it may be acted on now. Computed from the clock when asked; once False it stays False."""
+        return self._tenure.loss is None
+
+    @property
+    def reason(self) -> LossReason | None:
+        """Why it is over; None while it is valid."""
+        return self._tenure.loss
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds for which it stays valid if no renewal comes through any more; 0 when it is over."""
+        return self._tenure.remaining_s
+
+    @property
+    def ttl_s(self) -> float:
+        """The lease's time to live as the store granted it, in seconds."""
+        return self._tenure.ttl_s
+
+    def check(self) -> None:
+        """Do nothing while valid.
+
+        Raises:
+            LeadershipLost: it is over, `reason` says why. Stop; campaign again if you still want to lead.
+        """
+        self._tenure.check()
+
+    @property
+    def let_go(self) -> bool:
+        """Whether it was resigned or transferred by means of this object."""
+        return self._let_go
+
+    def __repr__(self) -> str:
+        state = "valid" if self.valid else f"lost: {self.reason}"
+        return f"<Leadership of {self.election!r} by {self.id!r}, token {self.token}, {state}>"
+
+    def __del__(self) -> None:
+        # A leadership that nobody holds would be renewed for ever and lead to nothing.
+        tenure = getattr(self, "_tenure", None)
+        if tenure is None or self._pid != os.getpid() or tenure.loss is not None:
+            return
+        warnings.warn(f"unreferenced {self!r} is resigned; use `with`, or resign()", ResourceWarning, stacklevel=2)
+        engine.get().submit(self._core.resign(tenure, RELEASE_TIMEOUT_S))
+
+
+current_leadership: ContextVar[LeadershipBase] = ContextVar("leasekit.current")
+"""The leadership that this code runs under."""

@@ -1,0 +1,77 @@
+"""Observing an election: the state now, then the latest state at each change."""
+
+from __future__ import annotations
+
+import asyncio
+
+from leasekit import retry
+from leasekit.election import ElectionCore, Leader, leader_of
+from leasekit.errors import LeasekitError, ProtocolError
+from leasekit.store import Entry, Resync
+
+
+class ObservationClosed(Exception):
+    """Nobody observes here any more."""
+
+
+class Observation:
+    """One observer. Lives on the engine's loop; a slow consumer sees the latest state, not every one."""
+
+    def __init__(self, election: ElectionCore) -> None:
+        self._election = election
+        self._latest: Leader | None = None
+        self._news = asyncio.Event()
+        self._error: LeasekitError | None = None
+        self._ended = False
+        self._told: tuple[Leader | None] | None = None
+        self._task = asyncio.create_task(self._follow())
+
+    async def next(self) -> Leader | None:
+        """The state, once it differs from the one told last. Raises ObservationClosed after `close`."""
+        while True:
+            await self._news.wait()
+            if self._ended:
+                raise ObservationClosed
+            if self._error is not None:
+                raise self._error
+            self._news.clear()
+            if self._told is None or self._told[0] != self._latest:
+                self._told = (self._latest,)
+                return self._latest
+
+    async def close(self) -> None:
+        """Stop; whoever waits for news is released."""
+        self._ended = True
+        self._news.set()
+        self._task.cancel()
+
+    async def _follow(self) -> None:
+        store = self._election.connection.store
+        key = self._election.keys.leader
+        try:
+            after = await self._look()
+            async for change in store.watch(key, after=after):
+                if isinstance(change, Resync):
+                    await self._look_until_answered()
+                else:
+                    self._show(change.entry)
+        except LeasekitError as error:
+            self._error = error
+            self._news.set()
+
+    async def _look(self) -> int:
+        entry, revision = await self._election.look()
+        self._show(entry)
+        return revision
+
+    async def _look_until_answered(self) -> None:
+        async for attempt in retry.while_unanswered(self._election.connection.random):
+            with attempt:
+                await self._look()
+
+    def _show(self, entry: Entry | None) -> None:
+        try:
+            self._latest = leader_of(entry)
+        except ProtocolError as error:
+            self._error = error
+        self._news.set()

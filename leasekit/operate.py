@@ -1,0 +1,91 @@
+"""What an operator can do to a leadership that another process holds: ask, or force (ELECTION.md, rule 10)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from leasekit.core import records
+from leasekit.core.records import HoldRecord, LeaderRecord, RequestRecord
+from leasekit.election import ElectionCore
+from leasekit.errors import ConfigError, OutcomeUnknown
+from leasekit.store import At, Delete, Entry, Put, Resync
+
+ANSWER_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 5.0
+
+
+async def ask(core: ElectionCore, action: str, to: str | None, timeout_s: float) -> bool:
+    """Write a request for the present leadership and wait until that is over. False: unanswered in time."""
+    store, keys = core.connection.store, core.keys
+    entry, revision = await core.look()
+    record = _leader(entry)
+    if entry is None or record is None:
+        return action == "resign"
+    if to is not None:
+        if record.id == to:
+            return True
+        if to not in {candidate.id for candidate in await core.candidates()}:
+            raise ConfigError("to", f"no candidate {to!r} queues in election {core.name!r}")
+    request = RequestRecord(token=record.base + entry.revision, action=action, to=to)
+    put = Put(keys.request, records.dump_request(request))
+    if await store.transact((At(keys.leader, entry.revision),), (put,), timeout_s=REQUEST_TIMEOUT_S) is None:
+        return await _answered(core, to)
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for change in store.watch(keys.leader, after=revision):
+                if isinstance(change, Resync):
+                    now, _ = await core.look()
+                else:
+                    now = change.entry
+                if now is None or now.revision != entry.revision:
+                    break
+    except TimeoutError:
+        return False
+    return await _answered(core, to)
+
+
+async def _answered(core: ElectionCore, to: str | None) -> bool:
+    """The leadership asked for is over: whether as it was asked."""
+    if to is None:
+        return True
+    leader = await core.leader()
+    return leader is not None and leader.id == to
+
+
+async def force_resign(core: ElectionCore, timeout_s: float) -> bool:
+    """Put a hold in the leader's place, then revoke its lease. Whoever is first in the queue waits and claims.
+
+    The hold is what makes it safe: without it another could be elected while the deposed leader still believes.
+    """
+    store, keys = core.connection.store, core.keys
+    entry, _ = await core.look()
+    if entry is None or entry.lease_id is None:
+        return False
+    record = _leader(entry)
+    if record is None:
+        return False
+    hold = HoldRecord(lease_id=entry.lease_id, ttl_s=record.ttl_s)
+    ops = (Put(keys.leader, records.dump_hold(hold)), Delete(keys.candidate(record.id)), Delete(keys.request))
+    try:
+        held = await store.transact((At(keys.leader, entry.revision),), ops, timeout_s=timeout_s)
+    except OutcomeUnknown:
+        # Repeating settles it: refused now means that it was applied, or that the leader went by itself.
+        held = await store.transact((At(keys.leader, entry.revision),), ops, timeout_s=timeout_s)
+        now, _ = await core.look()
+        if held is None and (now is None or _hold(now) != hold):
+            return False
+    else:
+        if held is None:
+            return False
+    await store.revoke(entry.lease_id, timeout_s=timeout_s)
+    return True
+
+
+def _leader(entry: Entry | None) -> LeaderRecord | None:
+    record = records.load_leader(entry.value) if entry is not None else None
+    return record if isinstance(record, LeaderRecord) else None
+
+
+def _hold(entry: Entry) -> HoldRecord | None:
+    record = records.load_leader(entry.value)
+    return record if isinstance(record, HoldRecord) else None

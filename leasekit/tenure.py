@@ -1,0 +1,102 @@
+"""One leadership as this process knows it, readable from any thread. Both faces show it to users.
+
+Whether it is valid is computed from the clock when asked, in the asking thread: a flag set by a renewing thread would
+lie after a pause, until that thread runs. What was once seen to be over stays over.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from leasekit import engine
+from leasekit.clock import Clock
+from leasekit.core.records import RequestRecord
+from leasekit.errors import LeadershipLost, LossReason
+from leasekit.keeper import Keeper
+
+LONGEST_WAIT_S = 1.0
+"""How long a wait may go without a look at the clock, since no wait counts suspend."""
+
+
+class Tenure:
+    """From acquisition to loss or resignation. Made by the elector, on the engine's thread."""
+
+    def __init__(self, *, election: str, id: str, token: int, revision: int, keeper: Keeper, clock: Clock) -> None:
+        self.election = election
+        self.id = id
+        self.token = token
+        self.revision = revision
+        self.clock = clock
+        self.on_request: Callable[[RequestRecord], None] | None = None
+        """Set by whoever can stop the work first; without it, a request ends belief at once."""
+        self._keeper = keeper
+        self._epoch = keeper.belief.epoch
+        self._pid = os.getpid()
+        self._reason: LossReason | None = None
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[LossReason], object]] = []
+
+    @property
+    def loss(self) -> LossReason | None:
+        """Why it is over; None while it is valid. Looks at the clock."""
+        if self._reason is not None:
+            return self._reason
+        if os.getpid() != self._pid:
+            return LossReason.FORKED
+        belief = self._keeper.belief
+        if belief.epoch != self._epoch:
+            self.end(belief.ended or LossReason.DEADLINE)
+        elif not belief.trusted(self.clock.now()):
+            self.end(LossReason.DEADLINE)
+            # The engine may not have noticed: after a pause, whoever asks first finds out.
+            engine.get().call(self._keeper.check_deadline)
+        return self._reason
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds for which it may still be relied on without another renewal; 0 when it is over."""
+        return 0.0 if self.loss is not None else self._keeper.belief.remaining_s(self.clock.now())
+
+    @property
+    def ttl_s(self) -> float:
+        """The granted time to live of its lease, in seconds."""
+        return self._keeper.belief.ttl_s
+
+    def check(self) -> None:
+        """Raise LeadershipLost if it is over."""
+        if (reason := self.loss) is not None:
+            raise LeadershipLost(reason, election=self.election, token=self.token)
+
+    def end(self, reason: LossReason) -> None:
+        """It is over, for this reason unless there is an earlier one. From any thread."""
+        with self._lock:
+            if self._reason is not None:
+                return
+            self._reason = reason
+            callbacks, self._callbacks = self._callbacks, []
+        self._over.set()
+        for callback in callbacks:
+            callback(reason)
+
+    def on_end(self, callback: Callable[[LossReason], object]) -> None:
+        """Have `callback` called once it is over, at once if it is. It must not block: it runs wherever `end` does."""
+        with self._lock:
+            if self._reason is None:
+                self._callbacks.append(callback)
+                return
+        callback(self._reason)
+
+    def wait(self, timeout_s: float | None) -> LossReason | None:
+        """Block until it is over; None if `timeout_s` seconds pass first."""
+        end = None if timeout_s is None else self.clock.now().plus(timeout_s)
+        while (reason := self.loss) is None:
+            now = self.clock.now()
+            left_s = LONGEST_WAIT_S if end is None else now.until(end)
+            if left_s <= 0:
+                return None
+            until_deadline_s = max(0.001, self._keeper.belief.remaining_s(now))
+            self._over.wait(min(left_s, until_deadline_s, LONGEST_WAIT_S))
+        return reason
