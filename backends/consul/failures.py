@@ -28,14 +28,12 @@ _NOT_APPLIED = (
     "timed out enqueuing operation",
     "leadership transfer in progress",
     "Raft leader not found in server lookup mapping",
+    # A session needs its agent's node in the catalogue, where it comes a little after a new cluster's first leader.
+    "Missing node registration",
     "rate limit",
 )
 _MENDED_BY_CONFIGURATION = {
     "No path to datacenter": ("dc", "Consul knows no such datacenter"),
-    "Missing node registration": (
-        "dc",
-        "sessions need an agent of that datacenter: name one in the URL instead of dc=",
-    ),
     "Missing check": ("checks", "a session can only depend on health checks that the agent's node has"),
 }
 _SHOWN_CHARACTERS = 300

@@ -20,6 +20,7 @@ from leasekit.store import (
     Entry,
     Health,
     Lease,
+    NoneUnder,
     Op,
     ServerTime,
     Snapshot,
@@ -54,6 +55,7 @@ class ConsulStore(Store):
         self._settings = settings
         self._root = settings.root
         self._agents = Agents(settings)
+        self._may_read = False
         self._watches = WatchHub(self._agents, settings.root)
 
     async def grant(self, ttl_s: float, *, timeout_s: float) -> Lease:
@@ -88,20 +90,27 @@ class ConsulStore(Store):
         return found[0] if found else None
 
     async def scan(self, prefix: str, *, timeout_s: float) -> Snapshot:
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + timeout_s
         answer = await self._read(prefix, (*_CONSISTENT, ("recurse", "")), timeout_s=timeout_s)
         found = wire.entries(self._root, answer.body) if answer.status == 200 else ()
+        if not found and not self._may_read:
+            # Asked for several keys, Consul leaves out those that the token may not see; a single one it refuses.
+            await self._read(wire.neighbour(prefix), _CONSISTENT, timeout_s=ends_s - loop.time())
         return Snapshot(found, wire.index(answer.headers.get("X-Consul-Index")))
 
     async def transact(self, compares: Sequence[Compare], ops: Sequence[Op], *, timeout_s: float) -> Committed | None:
         transaction = wire.transaction(self._root, compares, ops)
         body = transaction.body
-        ends_s = asyncio.get_running_loop().time() + timeout_s
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + timeout_s
         index_before = 0
         if not transaction.writes:
             # Consul gives no index with a transaction of reads. What it shows is no older than an index read before.
-            before = await self._read("", _CONSISTENT, timeout_s=timeout_s)
+            first = next((step.key for step in (*ops, *compares) if not isinstance(step, NoneUnder)), "")
+            before = await self._read(wire.neighbour(first), _CONSISTENT, timeout_s=timeout_s)
             index_before = wire.index(before.headers.get("X-Consul-Index"))
-            timeout_s = ends_s - asyncio.get_running_loop().time()
+            timeout_s = ends_s - loop.time()
         answer = await self._agents.write("/v1/txn", _CONSISTENT, body, timeout_s=timeout_s, writes=transaction.writes)
         if answer.status == 409:
             error = failures.refused(transaction.operations, answer.body, agent=answer.agent)
@@ -135,6 +144,7 @@ class ConsulStore(Store):
         # 404 with an index says that there is no such key; without one, that this is no key-value API.
         if answer.status != 404 or "X-Consul-Index" not in answer.headers:
             self._expected(answer, writes=False)
+        self._may_read = self._may_read or "recurse" not in dict(params)
         return answer
 
     def _expected(self, answer: Answer, *, writes: bool) -> str:

@@ -40,6 +40,11 @@ def full_key(root: str, key: str) -> str:
     return full
 
 
+def neighbour(key: str) -> str:
+    """A key beside `key` that nobody uses. Reading one that is absent tells the store's own index."""
+    return key + "~"
+
+
 def session_request(ttl_s: float, *, lock_delay_s: float, checks: Sequence[str]) -> tuple[bytes, float]:
     """The body that makes a session, and the TTL in it, in seconds: whole milliseconds, rounded up.
 
