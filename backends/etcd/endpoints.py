@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from leasekit.backends.etcd import forks
-from leasekit.backends.etcd.backoff import Backoff
 from leasekit.backends.etcd.methods import A, Method, Q
 from leasekit.backends.etcd.tls import Tls, explain
 from leasekit.errors import StoreUnavailable
@@ -19,14 +17,14 @@ from leasekit.urls import Endpoint
 
 DEFAULT_PORT = 2379
 
-_READY = grpc.ChannelConnectivity.READY
-_FAILING = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-
 _HEAD_START_S = 0.3
 """How long a server may take to connect before the next one is tried beside it."""
 _EXPLAIN_S = 1.0
-_STEADY_S = 1.0
-"""A connection that lasted so long is no sign of a server that drops every client."""
+
+# While a request waits for a connection, gRPC is asked about it, ever less often. Its own notification will not do: it
+# cannot be taken back, so it would come after closing, perhaps to a loop that is closed too.
+_LOOK_FIRST_S = 0.002
+_LOOK_LAST_S = 0.05
 
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -42,49 +40,46 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 
 
 class Server:
-    """One etcd server and the channel to it, which reconnects by itself once it is started."""
+    """One etcd server and the channel to it."""
 
-    def __init__(self, endpoint: Endpoint, tls: Tls | None, random: Random, changed: Callable[[], None]) -> None:
+    def __init__(self, endpoint: Endpoint, tls: Tls | None) -> None:
         self.host = endpoint.host
         self.port = endpoint.port or DEFAULT_PORT
         self.address = endpoint.address(DEFAULT_PORT)
         self.trouble: str | None = None
         """Why it cannot be connected to, as far as known."""
         self._tls = tls
-        self._changed = changed
-        self._backoff = Backoff(random)
         self._channel: grpc.aio.Channel | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._calls: dict[str, Any] = {}
-        self._connecting_since_s = 0.0
+        self._connecting_since_s: float | None = None
+        self._explaining: asyncio.Task[None] | None = None
 
-    @property
     def ready(self) -> bool:
-        """Whether a request would leave at once."""
-        return self._channel is not None and self._channel.get_state() is _READY
+        """Whether a request would leave at once. Sees to connecting if not."""
+        if self._channel is None:
+            self._channel = self._open()
+        state = self._channel.get_state(try_to_connect=True)
+        if state is grpc.ChannelConnectivity.READY:
+            self.trouble = None
+            self._connecting_since_s = None
+            return True
+        loop = asyncio.get_running_loop()
+        if self._connecting_since_s is None:
+            self._connecting_since_s = loop.time()
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and self.trouble is None:
+            self.trouble = "cannot connect"
+            self._explaining = loop.create_task(self._explain())
+        return False
 
     def head_start_s(self) -> float:
         """How much longer to wait for this server before others are tried; zero if it is known to fail."""
-        if self.trouble is not None:
+        if self.trouble is not None or self._connecting_since_s is None:
             return 0.0
         return max(0.0, self._connecting_since_s + _HEAD_START_S - asyncio.get_running_loop().time())
 
-    def start(self) -> None:
-        """Connect, and stay connected. Does nothing the second time."""
-        if self._channel is not None:
-            return
-        forks.mark_used()
-        if self._tls is None:
-            self._channel = grpc.aio.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
-        else:
-            credentials = self._tls.channel_credentials()
-            self._channel = grpc.aio.secure_channel(self.address, credentials, options=_CHANNEL_OPTIONS)
-        self._connecting_since_s = asyncio.get_running_loop().time()
-        self._spawn(self._follow(self._channel))
-
     def unary(self, method: Method[Q, A]) -> grpc.aio.UnaryUnaryMultiCallable[Q, A]:
-        """How to call `method` here."""
-        assert self._channel is not None, "not started"
+        """How to call `method` here. The server is to be `ready`."""
+        assert self._channel is not None, "asked before it was ready"
         call = self._calls.get(method.path)
         if call is None:
             call = self._channel.unary_unary(
@@ -96,8 +91,8 @@ class Server:
         return call
 
     def stream(self, method: Method[Q, A]) -> grpc.aio.StreamStreamMultiCallable[Q, A]:
-        """How to open a stream of `method` here."""
-        assert self._channel is not None, "not started"
+        """How to open a stream of `method` here. The server is to be `ready`."""
+        assert self._channel is not None, "asked before it was ready"
         return self._channel.stream_stream(
             method.path,
             request_serializer=method.request.SerializeToString,
@@ -105,86 +100,62 @@ class Server:
         )
 
     async def aclose(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._explaining is not None:
+            self._explaining.cancel()
+            await asyncio.gather(self._explaining, return_exceptions=True)
         if self._channel is not None:
             await self._channel.close(None)
 
-    async def _follow(self, channel: grpc.aio.Channel) -> None:
-        """Keep the channel connecting, and tell of its changes."""
-        while True:
-            state = channel.get_state(try_to_connect=True)
-            if state is _READY:
-                self.trouble = None
-            elif state is _FAILING and self.trouble is None:
-                self.trouble = "cannot connect"
-                self._spawn(self._explain())
-            self._changed()
-            await channel.wait_for_state_change(state)
-            if state is _READY:
-                await self._after_loss()
-
-    async def _after_loss(self) -> None:
-        # gRPC backs off from a server that refuses connections, but not from one that accepts and then drops them.
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._connecting_since_s > _STEADY_S:
-            self._backoff.reset()
-        await asyncio.sleep(self._backoff.next_s())
-        self._connecting_since_s = loop.time()
+    def _open(self) -> grpc.aio.Channel:
+        forks.mark_used()
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
+        credentials = self._tls.channel_credentials()
+        return grpc.aio.secure_channel(self.address, credentials, options=_CHANNEL_OPTIONS)
 
     async def _explain(self) -> None:
         why = await explain(self.host, self.port, self._tls, timeout_s=_EXPLAIN_S)
         if self.trouble is not None:
             self.trouble = why
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 class Endpoints:
     """The servers of a URL, in the order in which to ask them: those that failed last come last."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], tls: Tls | None, random: Random) -> None:
-        self.servers = tuple(Server(endpoint, tls, random, self._on_change) for endpoint in endpoints)
-        self._order = list(self.servers)
-        self._waiting: set[asyncio.Future[None]] = set()
+    def __init__(self, endpoints: Sequence[Endpoint], tls: Tls | None) -> None:
+        self.servers = tuple(Server(endpoint, tls) for endpoint in endpoints)
         self.closed = False
+        self._order = list(self.servers)
 
     def shun(self, server: Server) -> None:
         """`server` failed: ask it after all others from now on."""
         self._order.remove(server)
         self._order.append(server)
 
+    def in_order(self) -> tuple[Server, ...]:
+        """The servers, in the order in which to ask them."""
+        return tuple(self._order)
+
     async def pick(self, give_up_s: float | None) -> Server:
-        """A server that is connected, the first in order if it makes haste.
+        """A server that is connected: the first in order, if it makes haste.
 
         Waits until `give_up_s` on the loop's clock (None: for ever), then raises StoreUnavailable saying why.
         """
         forks.refuse_inherited()
+        look_s = _LOOK_FIRST_S
         while not self.closed:
-            server, wait_s = self._choose()
-            if server is not None:
+            if server := self._connected():
                 return server
-            if give_up_s is not None:
-                left_s = give_up_s - asyncio.get_running_loop().time()
-                if left_s <= 0:
-                    break
-                wait_s = left_s if wait_s is None else min(wait_s, left_s)
-            await self._change(wait_s)
+            if give_up_s is not None and asyncio.get_running_loop().time() + look_s >= give_up_s:
+                break
+            await asyncio.sleep(look_s)
+            look_s = min(look_s * 1.5, _LOOK_LAST_S)
         raise StoreUnavailable(self.why_not())
 
-    async def ready(self, server: Server) -> None:
+    async def wait_for(self, server: Server) -> None:
         """Wait until `server` itself is connected, for ever."""
-        server.start()
-        while not server.ready:
-            await self._change(None)
-
-    def in_order(self) -> tuple[Server, ...]:
-        """The servers, in the order in which to ask them."""
-        return tuple(self._order)
+        while not self.closed and not server.ready():
+            await asyncio.sleep(_LOOK_LAST_S)
 
     def why_not(self) -> str:
         """Why no server could be asked."""
@@ -195,29 +166,13 @@ class Endpoints:
 
     async def aclose(self) -> None:
         self.closed = True
-        self._on_change()
         await asyncio.gather(*(server.aclose() for server in self.servers))
 
-    def _choose(self) -> tuple[Server | None, float | None]:
-        """The server to ask, or how long to wait before looking again (None: until something changes)."""
+    def _connected(self) -> Server | None:
+        """The server to ask now, None if it is worth waiting for one."""
         for server in self._order:
-            server.start()
-            if server.ready:
-                return server, None
-            if (wait_s := server.head_start_s()) > 0:
-                return None, wait_s
-        return None, None
-
-    def _on_change(self) -> None:
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
-
-    async def _change(self, timeout_s: float | None) -> None:
-        """Until a server connects or fails to, at most `timeout_s`."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            await asyncio.wait([future], timeout=timeout_s)
-        finally:
-            self._waiting.discard(future)
+            if server.ready():
+                return server
+            if server.head_start_s() > 0:
+                return None
+        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from weakref import WeakValueDictionary
 
 import grpc.aio
@@ -25,69 +24,76 @@ class KeepAliveStream:
     """A stream to one server. etcd answers its requests one after the other, so one that hangs breaks it for all."""
 
     def __init__(self, client: Client, server: Server, token: str | None, metadata: Metadata) -> None:
-        self.token = token
         self._client = client
         self._server = server
-        self._call: _Call = server.stream(KEEP_ALIVE)(metadata=metadata)
+        self._token = token
         self._asked: dict[int, asyncio.Future[rpc.LeaseKeepAliveResponse]] = {}
         self._writing = asyncio.Lock()
-        self._broken: Failure | None = None
-        self._reading = asyncio.get_running_loop().create_task(self._read())
+        # None once it is broken. Nothing may hold on to a call then: a channel ends only with its last call.
+        self._call: _Call | None = server.stream(KEEP_ALIVE)(metadata=metadata)
+        self._reading = asyncio.get_running_loop().create_task(self._read(self._call))
 
     @property
     def broken(self) -> bool:
         """Whether it answers no more, so that another must be opened."""
-        return self._broken is not None
+        return self._call is None
 
     async def ask(self, number: int) -> rpc.LeaseKeepAliveResponse:
         """Renew lease `number`. Raises Failure. If cancelled, the stream is broken off: no late answer can count."""
-        if self._broken is not None:
-            raise self._broken
         answer: asyncio.Future[rpc.LeaseKeepAliveResponse] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
         try:
             async with self._writing:
-                await self._call.write(rpc.LeaseKeepAliveRequest(ID=number))
+                await self._write(number)
             return await answer
-        except grpc.aio.AioRpcError as error:
-            raise self._client.failure(self._server, error) from None
-        except asyncio.InvalidStateError:
-            # grpc.aio says so when the call had ended before the write.
-            raise Failure(Fault.LOST, self._server.address, "the keepalive stream broke") from None
         except asyncio.CancelledError:
-            self._break(Failure(Fault.LOST, self._server.address, "a keepalive on the same stream got no answer"))
+            self._break(self._lost("a keepalive on the same stream got no answer"))
             raise
         finally:
-            if self._asked.get(number) is answer:
-                del self._asked[number]
+            del self._asked[number]
 
     async def aclose(self) -> None:
         """End the stream; what is asked fails."""
-        self._break(Failure(Fault.LOST, self._server.address, "the connection was closed"))
-        with suppress(asyncio.CancelledError):
-            await self._reading
+        self._break(self._lost("the connection was closed"))
+        await asyncio.gather(self._reading, return_exceptions=True)
 
-    def _break(self, why: Failure) -> None:
-        self._broken = self._broken or why
-        self._reading.cancel()
-        self._call.cancel()
-        for answer in self._asked.values():
-            if not answer.done():
-                answer.set_exception(why)
-
-    async def _read(self) -> None:
-        why = Failure(Fault.LOST, self._server.address, "the server ended the keepalive stream")
+    async def _write(self, number: int) -> None:
+        if self._call is None:
+            raise self._lost("the keepalive stream broke")
         try:
-            while isinstance(reply := await self._call.read(), rpc.LeaseKeepAliveResponse):
+            await self._call.write(rpc.LeaseKeepAliveRequest(ID=number))
+        except grpc.aio.AioRpcError as error:
+            raise self._client.failure(self._server, error) from None
+        except asyncio.InvalidStateError:
+            # grpc.aio says so when the call has ended.
+            raise self._lost("the keepalive stream broke") from None
+
+    async def _read(self, call: _Call) -> None:
+        why = self._lost("the server ended the keepalive stream")
+        try:
+            while isinstance(reply := await call.read(), rpc.LeaseKeepAliveResponse):
                 answer = self._asked.get(reply.ID)
                 if answer is not None and not answer.done():
                     answer.set_result(reply)
         except grpc.aio.AioRpcError as error:
             why = self._client.failure(self._server, error)
             if why.fault is Fault.TOKEN:
-                self._client.tokens.refuse(self.token)
+                self._client.tokens.refuse(self._token)
         finally:
             self._break(why)
+
+    def _break(self, why: Failure) -> None:
+        if self._call is None:
+            return
+        self._call.cancel()
+        self._call = None
+        self._reading.cancel()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(why)
+
+    def _lost(self, words: str) -> Failure:
+        return Failure(Fault.LOST, self._server.address, words)
 
 
 class Renewals:
@@ -120,7 +126,9 @@ class Renewals:
             ) from None
 
     async def aclose(self) -> None:
-        await asyncio.gather(*(stream.aclose() for stream in self._streams.values()))
+        streams = list(self._streams.values())
+        self._streams.clear()
+        await asyncio.gather(*(stream.aclose() for stream in streams))
 
     async def _renew(self, lease_id: str, number: int, give_up_s: float, trying: list[Server]) -> float:
         """Try until a renewal counts; `trying` is told which servers. The caller's time-out ends it."""

@@ -77,7 +77,7 @@ async def _look(client: Client, server: Server, timeout_s: float) -> Look | str:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            await client.endpoints.ready(server)
+            await client.endpoints.wait_for(server)
             round_trips_s = []
             for _ in range(_ROUNDS):
                 sent_s = loop.time()
