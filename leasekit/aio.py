@@ -6,7 +6,6 @@ The work itself is done on leasekit's own thread, so renewals do not wait for a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar

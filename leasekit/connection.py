@@ -7,6 +7,7 @@ fresh store and nothing of the parent's (DESIGN section 13).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -106,8 +107,9 @@ class Connection:
         closing = [asyncio.ensure_future(keeper.aclose(timeout_s=timeout_s * 0.8)) for keeper in keepers]
         if closing:
             await asyncio.wait(closing, timeout=timeout_s * 0.8)
-        async with asyncio.timeout(max(0.2, timeout_s * 0.2)):
-            await self._store.aclose()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.2, timeout_s * 0.2)):
+                await self._store.aclose()
 
     def tenures(self) -> list[Tenure]:
         """The leaderships held over this connection now."""

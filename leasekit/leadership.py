@@ -28,6 +28,11 @@ class LeadershipBase:
         self._let_go = False
 
     @property
+    def tenure(self) -> Tenure:
+        """What this is a view of; for leasekit's own parts."""
+        return self._tenure
+
+    @property
     def token(self) -> int:
         """The fencing token: strictly higher than that of every earlier leadership of this election."""
         return self._tenure.token
