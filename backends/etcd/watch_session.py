@@ -153,7 +153,7 @@ class Session:
             return
         del self._ids[subscription]
         if answer.compact_revision:
-            subscription.resync(answer.compact_revision - 1)
+            subscription.resync(answer.compact_revision)
             self.create(subscription)
             return
         fault = classify("", answer.cancel_reason)

@@ -87,10 +87,10 @@ class Subscription:
         self.after = max(self.after, revision)
 
     def resync(self, revision: int) -> None:
-        """What happened up to `revision` is not known: the consumer must look."""
+        """What happened before `revision` is not known: the consumer must look. Changes from there on are told."""
         self._untaken.clear()
         self._resync = Resync(revision)
-        self.after = revision
+        self.after = revision - 1
         self._news.set()
 
     def fail(self, error: LeasekitError) -> None:
