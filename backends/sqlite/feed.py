@@ -1,0 +1,166 @@
+"""Changes for the watches of one handle: noticed by the worker's thread, told in the watch's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from leasekit.backends.sqlite.database import Database
+from leasekit.backends.sqlite.failures import Busy
+from leasekit.backends.sqlite.tables import Tables
+from leasekit.errors import LeasekitError, OutcomeUnknown, StoreUnavailable
+from leasekit.store import Changed, Resync
+
+Event = Changed | Resync
+
+
+class SqliteWatch(AsyncIterator[Event]):
+    """Tells the changes of a key, or of the keys under a prefix. Lives in the loop, save for `matches` and `tell`."""
+
+    def __init__(
+        self,
+        root: str,
+        key: str,
+        *,
+        prefix: bool,
+        after: int,
+        attach: Callable[[SqliteWatch], None],
+        detach: Callable[[SqliteWatch], None],
+    ) -> None:
+        self.after = after
+        self.full_key = root + key
+        self._root = root
+        self._prefix = prefix
+        self._attach = attach
+        self._detach = detach
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending: deque[Event] = deque()
+        self._failure: LeasekitError | None = None
+        self._woken = asyncio.Event()
+        self._closed = False
+
+    def __aiter__(self) -> SqliteWatch:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._loop is None and not self._closed:
+            self._loop = asyncio.get_running_loop()
+            self._attach(self)
+        while not self._closed:
+            if self._pending:
+                return self._pending.popleft()
+            if self._failure is not None:
+                raise self._failure
+            self._woken.clear()
+            await self._woken.wait()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the watch; whoever waits for its next change gets StopAsyncIteration."""
+        if not self._closed:
+            self._closed = True
+            self._woken.set()
+            if self._loop is not None:
+                self._detach(self)
+
+    def matches(self, change: Changed) -> bool:
+        """Whether the change is one of this watch's. Keys are full ones."""
+        return change.key.startswith(self.full_key) if self._prefix else change.key == self.full_key
+
+    def tell(self, news: Sequence[Event] | LeasekitError) -> None:
+        """Hand over events, or what ends the watch. Called in the worker's thread."""
+        # The loop may have been closed without closing the watch.
+        with suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._take, news)
+
+    def _take(self, news: Sequence[Event] | LeasekitError) -> None:
+        if isinstance(news, LeasekitError):
+            self._failure = news
+        else:
+            self._pending.extend(self._seen(event) for event in news)
+        self._woken.set()
+
+    def _seen(self, event: Event) -> Event:
+        if isinstance(event, Resync):
+            return event
+        key = event.key.removeprefix(self._root)
+        return Changed(key, event.entry and replace(event.entry, key=key), event.revision)
+
+
+class Feed:
+    """Looks for changes on behalf of all watches at once. Lives in the worker's thread."""
+
+    def __init__(self, database: Database, root: str) -> None:
+        self._database = database
+        self._root = root
+        self._watches: weakref.WeakSet[SqliteWatch] = weakref.WeakSet()
+        self._new: weakref.WeakSet[SqliteWatch] = weakref.WeakSet()
+        self._revision = 0
+        self._openings = 0
+        self._next_end_s: float | None = None
+        self._behind = False
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._watches or self._new)
+
+    def attach(self, watch: SqliteWatch) -> None:
+        """Begin to tell `watch`, at the next poll."""
+        self._new.add(watch)
+        self._behind = True
+
+    def detach(self, watch: SqliteWatch) -> None:
+        """Tell `watch` nothing more."""
+        self._new.discard(watch)
+        self._watches.discard(watch)
+
+    def poll(self) -> None:
+        """Look, if there may be anything to see, and tell. What fails now is tried again at the next poll."""
+        try:
+            if self._database.changed() or self._behind or self._is_end_due():
+                self._behind = True
+                self._tell(self._database.read(self._look))
+                self._behind = False
+        except (Busy, StoreUnavailable, OutcomeUnknown):
+            return
+        except LeasekitError as error:
+            for watch in [*self._watches, *self._new]:
+                watch.tell(error)
+                self.detach(watch)
+
+    def _is_end_due(self) -> bool:
+        return self._next_end_s is not None and self._database.now_s() >= self._next_end_s
+
+    def _look(self, tables: Tables) -> list[tuple[SqliteWatch, Sequence[Event]]]:
+        """What to tell to whom."""
+        news: list[tuple[SqliteWatch, Sequence[Event]]] = []
+        changes = tables.changes(self._revision, self._root)
+        if self._openings != self._database.openings:
+            # Perhaps another file, whose revisions say nothing about this one's.
+            changes = Resync(tables.revision)
+        for watch in list(self._watches):
+            if isinstance(changes, Resync):
+                news.append((watch, [changes]))
+            elif mine := [change for change in changes if watch.matches(change)]:
+                news.append((watch, mine))
+        for watch in list(self._new):
+            history = tables.changes(watch.after, watch.full_key)
+            mine_or_all = [history] if isinstance(history, Resync) else [*filter(watch.matches, history)]
+            news.append((watch, mine_or_all))
+        self._revision = tables.revision
+        self._openings = self._database.openings
+        self._next_end_s = tables.next_end_s()
+        return news
+
+    def _tell(self, news: list[tuple[SqliteWatch, Sequence[Event]]]) -> None:
+        for watch, events in news:
+            self._new.discard(watch)
+            self._watches.add(watch)
+            if events:
+                watch.tell(events)

@@ -1,0 +1,143 @@
+"""The one thread in which all of SQLite's work is done, so that the loop never waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from leasekit.backends.sqlite.database import Database
+from leasekit.backends.sqlite.feed import Feed, SqliteWatch
+from leasekit.errors import OutcomeUnknown, StoreUnavailable
+
+# How often a waiting thread looks whether another process has written. A look costs some 20 us.
+_POLL_S = 0.02
+_CLOSE_WITHIN_S = 1.0
+
+_T = TypeVar("_T")
+
+
+class _Job(Generic[_T]):
+    """One call to be made in the thread, unless it is taken back before it begins."""
+
+    def __init__(self, call: Callable[[], _T]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[_T] = self.loop.create_future()
+        self._call = call
+        self._begun = threading.Lock()
+
+    def take_back(self) -> bool:
+        """Whether it had not begun yet. If so, it never will."""
+        return self._begun.acquire(blocking=False)
+
+    def perform(self) -> None:
+        if not self._begun.acquire(blocking=False):
+            return
+        try:
+            result = self._call()
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is to hear of it
+            self._tell(self._fail, error)
+        else:
+            self._tell(self._succeed, result)
+
+    def _tell(self, tell: Callable[[Any], None], outcome: object) -> None:
+        # The loop may be closed, with nobody left to listen.
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(tell, outcome)
+
+    def _succeed(self, result: _T) -> None:
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Worker:
+    """Runs calls one after the other in its thread, and the feed of changes between them."""
+
+    def __init__(self, database: Database, root: str) -> None:
+        self._database = database
+        self._feed = Feed(database, root)
+        self._queue: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        self._closed = False
+
+    async def run(self, call: Callable[[], _T], timeout_s: float, *, writes: bool) -> _T:
+        """The result of `call`, made in the thread.
+
+        Raises:
+            StoreUnavailable: there is no thread any more, or the time ran out before the call had begun.
+            OutcomeUnknown: the time ran out while a call that writes was being made.
+        """
+        self._ensure_usable()
+        job = _Job(call)
+        self._submit(job)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await job.future
+        except TimeoutError:
+            if writes and not job.take_back():
+                raise OutcomeUnknown(f"{self._database.path}: the disk did not answer in {timeout_s:g} s") from None
+            raise StoreUnavailable(f"{self._database.path}: no answer in {timeout_s:g} s") from None
+        finally:
+            job.take_back()
+
+    def attach(self, watch: SqliteWatch) -> None:
+        """Tell `watch` its changes, from its revision on."""
+        self._ensure_usable()
+        self._submit(_Job(lambda: self._feed.attach(watch)))
+
+    def detach(self, watch: SqliteWatch) -> None:
+        """Tell `watch` nothing more."""
+        if self._thread is not None and not self._closed and self._pid == os.getpid():
+            self._submit(_Job(lambda: self._feed.detach(watch)))
+
+    def stop(self) -> None:
+        """Let the thread end when it has done what was asked of it so far."""
+        self._queue.put(None)
+
+    async def aclose(self) -> None:
+        """End the thread and close the file; does not wait for a disk that hangs."""
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        if self._thread is not None:
+            closed = _Job(self._database.close)
+            self._queue.put(closed)
+            self.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_WITHIN_S):
+                    await closed.future
+
+    def _ensure_usable(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{self._database.path}: this store was closed")
+        if self._pid != os.getpid():
+            raise StoreUnavailable(f"{self._database.path}: opened before a fork: connect anew in the child")
+
+    def _submit(self, job: _Job[Any]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="leasekit-sqlite", daemon=True)
+            self._thread.start()
+        self._queue.put(job)
+
+    def _main(self) -> None:
+        while True:
+            with suppress(Empty):
+                job = self._queue.get(timeout=_POLL_S if self._feed.watched else None)
+                if job is None:
+                    return
+                with self._database.lock:
+                    job.perform()
+                # Its reference would keep a result, or a watch that nobody listens to, until the next job.
+                del job
+            if self._feed.watched:
+                with self._database.lock:
+                    self._feed.poll()
