@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.binaries import REPOSITORY
-from support.tree import source_files
+from support.tree import ROOTS, source_files
 
 _TIMEOUT_S = 240
 pytestmark = pytest.mark.timeout(_TIMEOUT_S)
@@ -34,6 +34,17 @@ for extra in ("grpc", "google.protobuf", "aiohttp", "consul", "rich", "pytest"):
     assert found is None, f"{extra} is here: this environment is not clean"
 assert files("leasekit").joinpath("py.typed").is_file()
 assert files("leasekit.backends.etcd").joinpath("rpc.proto").is_file()
+
+for url in ("memory://", "sqlite:///leases.db"):
+    with leasekit.connect(url) as store, leasekit.Election("trial", store=store, ttl_s=2).campaign(timeout_s=10) as led:
+        assert led.valid and led.token > 0
+for scheme in ("etcd", "consul"):
+    try:
+        leasekit.connect(f"{scheme}://127.0.0.1:1")
+    except leasekit.ConfigError as error:
+        assert f"pip install 'leasekit[{scheme}]'" in str(error), error
+    else:
+        raise AssertionError(f"{scheme} opens without its extra")
 print(leasekit.__file__, leasekit.backends.memory.__file__)
 """
 
@@ -74,11 +85,13 @@ def _try_in_clean_environment(folder: Path, *install: str | Path) -> str:
 
 def _sources() -> set[str]:
     """Every file that must be in the wheel, by its path there."""
-    python = {
-        name.replace(".", "/") + ("/__init__.py" if f.name == "__init__.py" else ".py")
-        for name, f in source_files().items()
-    }
-    return python | {"leasekit/py.typed", "leasekit/backends/etcd/rpc.proto"}
+    files = {"leasekit/py.typed"}
+    for folder, package in ROOTS.items():
+        inside = set(source_files().values()) | set((REPOSITORY / folder).rglob("*.proto"))
+        inside |= set((REPOSITORY / folder).rglob("*.pyi"))
+        within = {file.relative_to(REPOSITORY / folder) for file in inside if file.is_relative_to(REPOSITORY / folder)}
+        files |= {f"{package.replace('.', '/')}/{path}" for path in within}
+    return files
 
 
 def test_the_wheel_has_every_module_and_works_without_extras(copy: Path, tmp_path: Path) -> None:
