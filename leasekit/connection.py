@@ -25,6 +25,7 @@ from leasekit.store import Store
 
 if TYPE_CHECKING:
     from leasekit.elector import Elector
+    from leasekit.history import History
     from leasekit.keeper import Keeper
     from leasekit.tenure import Tenure
 
@@ -53,6 +54,7 @@ class Connection:
         self._pid = os.getpid()
         self._store: Store = self._open(self._url)
         self._keepers: dict[float, Keeper] = {}
+        self._histories: dict[str, History] = {}
         self._electors: weakref.WeakSet[Elector] = weakref.WeakSet()
 
     @property
@@ -73,6 +75,7 @@ class Connection:
         """A candidate's driver. Call on the engine's loop."""
         from leasekit.core.contest import Setup
         from leasekit.elector import Elector
+        from leasekit.history import History
 
         store = self.store
         setup = Setup(
@@ -84,7 +87,10 @@ class Connection:
             compares_empty=store.capabilities.compares_empty,
             meta=tuple(meta.items()),
         )
-        elector = Elector(setup, store, self._keeper(ttl_s), clock=self.clock, random=self.random)
+        if election not in self._histories:
+            self._histories[election] = History(setup.keys, store, self.clock)
+        history = self._histories[election]
+        elector = Elector(setup, store, self._keeper(ttl_s), history, clock=self.clock, random=self.random)
         self._electors.add(elector)
         return elector
 
@@ -105,6 +111,9 @@ class Connection:
                 elector.tenure.end(LossReason.CLOSED)
         keepers, self._keepers = list(self._keepers.values()), {}
         closing = [asyncio.ensure_future(keeper.aclose(timeout_s=timeout_s * 0.8)) for keeper in keepers]
+        # A turn of the loop, in which the electors hear of the ends and the histories get their lines.
+        await asyncio.sleep(0)
+        closing += [asyncio.ensure_future(history.flush()) for history in self._histories.values()]
         if closing:
             await asyncio.wait(closing, timeout=timeout_s * 0.8)
         with contextlib.suppress(TimeoutError):

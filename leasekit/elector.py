@@ -35,22 +35,26 @@ from leasekit.store import Committed, Resync, Store
 from leasekit.tenure import Tenure
 
 SHORTEST_REQUEST_TIMEOUT_S = 1.0
+WATCH_AFTER_S = 0.01
 
 
 class Elector:
     """One candidate of one election. Campaigns one at a time."""
 
-    def __init__(self, setup: Setup, store: Store, keeper: Keeper, *, clock: Clock, random: Random) -> None:
+    def __init__(
+        self, setup: Setup, store: Store, keeper: Keeper, history: History, *, clock: Clock, random: Random
+    ) -> None:
         self._store = store
         self._keeper = keeper
         self._clock = clock
         self._random = random
         self._contest = Contest(setup)
-        self._history = History(setup.keys, store, clock)
+        self._history = history
         self._inbox: deque[e.Event] = deque()
         self._stepping = False
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
         self._pauses = 0
         self._unanswered: LeasekitError | None = None
         self._campaign: asyncio.Future[Tenure | None] | None = None
@@ -114,7 +118,7 @@ class Elector:
         earlier = await self._keeper.take_back(keys, id)
         self._contest = replace(
             self._contest,
-            led=self._keeper.led.get(keys.election, 0),
+            led=max(self._keeper.led.get(keys.election, 0), earlier.led if earlier else 0),
             lease_id=earlier.lease_id if earlier else self._contest.lease_id,
             doubt_until=earlier.doubt_until if earlier else None,
         )
@@ -130,7 +134,7 @@ class Elector:
         """Let go of the leadership: belief ends first, then the store is told. Gives up telling after `timeout_s`."""
         tenure.end(LossReason.RESIGNED)
         if tenure is self._tenure:
-            await self._let_go(e.Resign(self._history.closed(LossReason.RESIGNED)), timeout_s)
+            await self._let_go(e.Resign(), timeout_s)
 
     async def transfer(self, tenure: Tenure, to: str, *, timeout_s: float) -> bool:
         """Hand over to the candidate `to`. False: it had gone by the time that belief had ended; resigned instead.
@@ -148,8 +152,7 @@ class Elector:
         tenure.end(LossReason.TRANSFERRED)
         if tenure is not self._tenure:
             return False
-        closing = self._history.closed(LossReason.TRANSFERRED)
-        released = await self._let_go(e.Transfer(entry, look.base, self._clock.wall_s(), closing), timeout_s)
+        released = await self._let_go(e.Transfer(entry, look.base, self._clock.wall_s()), timeout_s)
         return released is not None and released.reason is LossReason.TRANSFERRED
 
     async def _let_go(self, event: e.Resign | e.Transfer, timeout_s: float) -> e.Released | None:
@@ -233,7 +236,7 @@ class Elector:
         )
         tenure.on_end(lambda reason: engine.get().call(self._ended, tenure, reason))
         self._tenure = tenure
-        self._start(self._history.record(tenure, elected, over_hold=self._contest.claim_over is not None))
+        self._history.began(tenure.token, tenure.id, over_hold=elected.over_hold)
         if self._campaign is None:
             self._withdraw()
         else:
@@ -241,8 +244,9 @@ class Elector:
 
     def _ended(self, tenure: Tenure, reason: LossReason) -> None:
         """Whoever ended it, the user's thread included: let go in the store as well, if that is still to be done."""
+        self._history.ended(tenure.token, tenure.id, reason)
         if tenure is self._tenure:
-            self._feed(e.Resign(self._history.closed(reason)))
+            self._feed(e.Resign())
 
     def _lost(self, reason: LossReason) -> None:
         self._keeper.led[self._contest.setup.keys.election] = self._contest.led
@@ -337,7 +341,22 @@ class Elector:
     # Watches and timers.
 
     def _follow_watches(self) -> None:
-        """Open and close watches so that they are those that the contest's state asks for."""
+        """See to it that the watches are those that the contest's state asks for.
+
+        Whoever waits needs them now. A leader, or one who has left, can do with them a little later, since a watch
+        tells what happened since its revision: so a short leadership goes without.
+        """
+        if self._contest.watching.keys == self._watches.keys():
+            return
+        if self._contest.phase is Phase.WAITING:
+            self._match_watches()
+        elif self._watch_timer is None:
+            self._watch_timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._match_watches)
+
+    def _match_watches(self) -> None:
+        if self._watch_timer is not None:
+            self._watch_timer.cancel()
+            self._watch_timer = None
         wanted = self._contest.watching.keys
         for key in [key for key in self._watches if key not in wanted]:
             self._watches.pop(key).cancel()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from leasekit.core import events as e
 from leasekit.core import queue, records
 from leasekit.core.contest import WRITING, Contest, Phase, Steps, doubting, remains, retired, send
-from leasekit.store import Absent, At, Delete, Get, NoneUnder, Op, Put
+from leasekit.store import Absent, At, Delete, NoneUnder, Op, Put
 
 
 def claim_at_once(contest: Contest, ctx: e.Context) -> Steps:
@@ -45,11 +45,15 @@ def clean(contest: Contest, revision: int) -> Steps:
     return send(contest, Phase.CLEANING, (At(leader, revision),), (Delete(leader),))
 
 
-def give_up(contest: Contest, ctx: e.Context) -> Steps:
-    """End the campaign. What it wrote, or may yet have written, is disowned."""
+def give_up(contest: Contest, ctx: e.Context, *, looked: bool = False) -> Steps:
+    """End the campaign. What it wrote, may yet have written, or took over from an earlier one is disowned.
+
+    `looked`: what is known of its keys was just read. Otherwise an earlier candidacy's may be there, unknown to us.
+    """
     if contest.phase in WRITING:
         contest = doubting(contest, ctx)
-    may_remain = contest.candidate_revision is not None or contest.doubt_until is not None
+    known_gone = looked and contest.candidate_revision is None and contest.doubt_until is None
+    may_remain = contest.lease_id != "" and not known_gone
     disown = (remains(contest, ctx),) if may_remain else ()
     return retired(contest), (*disown, e.NotElected())
 
@@ -63,4 +67,4 @@ def _take_office(contest: Contest, ctx: e.Context) -> tuple[Op, ...]:
     keys = contest.setup.keys
     value = queue.leader_value(contest.setup.record(contest.ttl_s), contest.base, ctx.wall_s)
     # A request that is still there was for an earlier leadership.
-    return Put(keys.leader, value, contest.lease_id), Delete(keys.request), Get(keys.history)
+    return Put(keys.leader, value, contest.lease_id), Delete(keys.request)

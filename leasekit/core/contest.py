@@ -172,5 +172,15 @@ def retired(contest: Contest) -> Contest:
 
 def remains(contest: Contest, ctx: e.Context) -> e.Disown:
     """What an ending contest may leave behind, to be removed."""
-    patience = ctx.now.plus(2 * contest.ttl_s)
-    return e.Disown(Remains(contest.setup.keys, contest.setup.id, contest.lease_id, patience, contest.doubt_until))
+    # A campaign that ends before it has a lease of its own may still answer for an earlier one.
+    patience = ctx.now.plus(2 * (contest.ttl_s or ctx.belief.ttl_s))
+    return e.Disown(
+        Remains(
+            contest.setup.keys,
+            contest.setup.id,
+            contest.lease_id,
+            give_up_at=patience,
+            doubt_until=contest.doubt_until,
+            led=contest.led,
+        )
+    )

@@ -128,10 +128,9 @@ def _won(contest: Contest, committed: Committed, ctx: e.Context) -> Steps:
         contest = replace(contest, candidate_revision=revision)
     if not contest.lease_trusted(ctx):
         return clean(replace(contest, led=revision), revision)
-    (history,) = committed.reads
     token = contest.base.value + revision
-    elected = e.Elected(revision, token, history[0].value if history else None, adopted=False)
-    return lead(contest, revision, token), (elected,)
+    over_hold = contest.phase is Phase.CLAIMING and contest.claim_over is not None
+    return lead(contest, revision, token), (e.Elected(revision, token, over_hold),)
 
 
 def _seen(contest: Contest, event: e.Seen) -> Steps:

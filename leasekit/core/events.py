@@ -111,9 +111,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Resign:
-    """Let go. The work has stopped and nobody here believes any more. `history` is put along."""
-
-    history: bytes | None = None
+    """Let go. The work has stopped and nobody here believes any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,6 @@ class Transfer:
     to: Entry
     base: Base
     wall_s: float
-    history: bytes | None = None
 
 
 Event = Campaign | LeaseReady | Answer | Seen | Missed | Wake | TrustEnded | GiveUp | Resign | Transfer
@@ -168,12 +165,11 @@ class RenewLease:
 
 @dataclass(frozen=True, slots=True)
 class Elected:
-    """Leading, since `revision`. `history` is the record's value as read along; `adopted` if it was not read."""
+    """Leading, since `revision`; with `over_hold`, in the place of one who was forced to resign."""
 
     revision: int
     token: int
-    history: bytes | None
-    adopted: bool
+    over_hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def judge(contest: Contest, seen: Look, ctx: e.Context) -> Steps:
         return _id_taken(contest, mine, ctx)
     contest = replace(contest, candidate_revision=mine.revision if mine else None, conflict_since=None)
     if contest.once and (holder is not Holder.NOBODY or _somebody_ahead(contest, seen)):
-        return give_up(contest, ctx)
+        return give_up(contest, ctx, looked=True)
     if mine is None:
         # A single try queues only to settle a doubt, for its key would make others wait.
         return claim_at_once(contest, ctx) if contest.once and contest.doubt_until is None else enqueue(contest)
@@ -43,7 +43,7 @@ def _adopt(contest: Contest, leader: Entry, mine: Entry | None, ctx: e.Context) 
     if leader.revision <= contest.led or not contest.lease_trusted(ctx):
         return clean(replace(contest, led=max(contest.led, leader.revision)), leader.revision)
     token = queue.token_of(leader)
-    return lead(contest, leader.revision, token), (e.Elected(leader.revision, token, None, adopted=True),)
+    return lead(contest, leader.revision, token), (e.Elected(leader.revision, token),)
 
 
 def _somebody_ahead(contest: Contest, seen: Look) -> bool:

@@ -30,11 +30,14 @@ def check_timing(*, ttl_s: float, grace_s: float = 0.0) -> None:
     if grace_s < 0:
         raise ConfigError("grace_s", f"is {grace_s}; it cannot be negative")
     margin = margin_s(ttl_s)
-    if grace_s + margin >= ttl_s:
+    if margin >= ttl_s:
+        raise ConfigError("ttl_s", f"is {ttl_s:g}; the safety margin of {margin:.2f} s leaves nothing of it. Raise it")
+    # Renewals come every ttl/3, so two thirds are left just before one: a stop that begins earlier would come each time.
+    if grace_s + margin >= ttl_s * 2 / 3:
         raise ConfigError(
-            "grace_s" if grace_s else "ttl_s",
-            f"grace {grace_s:g} s + margin {margin:.2f} s leave nothing of a lease of {ttl_s:g} s: "
-            f"the work would have to stop before it starts. Raise the ttl or lower the grace",
+            "grace_s",
+            f"grace {grace_s:g} s + margin {margin:.2f} s reach two thirds of a lease of {ttl_s:g} s: the work would "
+            f"be stopped before each renewal. Raise the ttl or lower the grace",
         )
 
 

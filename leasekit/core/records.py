@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ SCHEMA = 1
 HISTORY_LENGTH = 64
 BASE_KEY = "base"
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,199}")
 
 
@@ -134,11 +135,31 @@ def utc(wall_s: float) -> str:
 
 
 def dump_candidate(record: CandidateRecord) -> bytes:
-    return _dump(asdict(record))
+    return _dump(
+        {
+            "id": record.id,
+            "host": record.host,
+            "pid": record.pid,
+            "priority": record.priority,
+            "ttl_s": record.ttl_s,
+            "meta": record.meta,
+        }
+    )
 
 
 def dump_leader(record: LeaderRecord) -> bytes:
-    return _dump(asdict(record))
+    return _dump(
+        {
+            "id": record.id,
+            "host": record.host,
+            "pid": record.pid,
+            "ttl_s": record.ttl_s,
+            "since": record.since,
+            "base": record.base,
+            "meta": record.meta,
+            "clock": record.clock,
+        }
+    )
 
 
 def dump_hold(record: HoldRecord) -> bytes:
@@ -228,15 +249,8 @@ def load_history(value: bytes) -> tuple[PastLeadership, ...]:
         )
 
 
-def ended(past: Sequence[PastLeadership], *, reason: str, wall_s: float) -> tuple[PastLeadership, ...]:
-    """The history with its last line closed, if it is still open."""
-    if not past or past[-1].reason is not None:
-        return tuple(past)
-    return (*past[:-1], replace(past[-1], ended=utc(wall_s), reason=reason))
-
-
 def _dump(data: Mapping[str, Any]) -> bytes:
-    return json.dumps({"schema": SCHEMA, **data}, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode({"schema": SCHEMA, **data}).encode()
 
 
 def _load(what: str, value: bytes) -> dict[str, Any]:

@@ -33,7 +33,11 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """The keys of one ended candidacy. `found` is what the last look wants deleted; None: look first."""
+    """The keys of one ended candidacy. `found` is what the last look wants deleted; None: look first.
+
+    `led` is the highest revision of a `leader` record that is over: led at, or about to be deleted here. A candidacy
+    that takes these keys over must not adopt it, since its deletion may still be under way (rule 6).
+    """
 
     keys: Keys
     id: str
@@ -41,6 +45,7 @@ class Remains:
     give_up_at: Instant
     doubt_until: Instant | None = None
     found: tuple[tuple[str, int], ...] | None = None
+    led: int = 0
 
     def request(self) -> tuple[tuple[Compare, ...], tuple[Op, ...]]:
         """The next transaction: a look, or the deletion of what the look found."""
@@ -51,13 +56,14 @@ class Remains:
     def looked(self, reads: tuple[tuple[Entry, ...], ...], now: Instant) -> tuple[Remains, Verdict]:
         """A look's answer."""
         leader, candidate = (entries[0] if entries else None for entries in reads)
-        found = []
+        found, led = [], self.led
         if leader is not None and holder_of(leader, lease_id=self.lease_id, id=self.id) is Holder.ME:
             found.append((leader.key, leader.revision))
+            led = max(led, leader.revision)
         if candidate is not None and candidate.lease_id == self.lease_id:
             found.append((candidate.key, candidate.revision))
         if found:
-            return replace(self, found=tuple(found)), Verdict.NOW
+            return replace(self, found=tuple(found), led=led), Verdict.NOW
         return self._clean(now)
 
     def deleted(self, now: Instant) -> tuple[Remains, Verdict]:

@@ -9,7 +9,7 @@ from leasekit.core import queue, records
 from leasekit.core.contest import Contest, Phase, Steps, Watching, doubting, remains, retired, send
 from leasekit.core.queue import Holder
 from leasekit.errors import LossReason, ProtocolError
-from leasekit.store import At, Delete, Entry, Get, Op, Put
+from leasekit.store import At, Delete, Entry, Get, Put
 
 
 def lead(contest: Contest, revision: int, token: int) -> Contest:
@@ -93,7 +93,7 @@ def _resign(contest: Contest) -> Steps:
     """Rule 8."""
     assert contest.leader_revision is not None
     keys = contest.setup.keys
-    ops = (Delete(keys.leader), Delete(contest.candidate_key), *_closing(contest))
+    ops = (Delete(keys.leader), Delete(contest.candidate_key), Delete(keys.request))
     return send(contest, Phase.RESIGNING, (At(keys.leader, contest.leader_revision),), ops)
 
 
@@ -108,17 +108,9 @@ def _transfer(contest: Contest, transfer: e.Transfer) -> Steps:
         Put(keys.leader, value, transfer.to.lease_id),
         Delete(contest.candidate_key),
         Delete(transfer.to.key),
-        *_closing(contest),
+        Delete(keys.request),  # answered
     )
     return send(contest, Phase.TRANSFERRING, (*compares, transfer.base.unchanged), ops)
-
-
-def _closing(contest: Contest) -> tuple[Op, ...]:
-    """What goes along: the request is answered, and the history closed, which only the leader writes."""
-    keys = contest.setup.keys
-    assert contest.release is not None
-    history = contest.release.history
-    return Delete(keys.request), *(() if history is None else (Put(keys.history, history),))
 
 
 def resign_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Steps:
