@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from leasekit.backends.etcd import forks
 from leasekit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def open_store(url: StoreURL) -> Store:
     """
     try:
         # Late, so that neither `import leasekit` nor another store pays for gRPC.
+        forks.import_grpc()
         from leasekit.backends.etcd.store import EtcdStore
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("grpc", "google"):

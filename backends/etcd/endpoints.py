@@ -107,7 +107,7 @@ class Server:
             await self._channel.close(None)
 
     def _open(self) -> grpc.aio.Channel:
-        forks.mark_used()
+        forks.mark_used(self)
         if self._tls is None:
             return grpc.aio.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
         credentials = self._tls.channel_credentials()

@@ -1,20 +1,48 @@
-"""gRPC cannot be used in a child forked after its parent used it: it hangs or aborts. Such a child is told so at once."""
+"""gRPC cannot be used in a child forked after its parent used it: it hangs or crashes. Such a child is told so at once."""
 
 from __future__ import annotations
 
 import os
+import sys
+from weakref import WeakSet
 
 from leasekit.errors import ConfigError
 
+_HANDLERS = "GRPC_ENABLE_FORK_SUPPORT"
+
+_users: WeakSet[object] = WeakSet()
 _used = False
 _inherited = False
+_kept: list[object] = []
 
 
-def mark_used() -> None:
-    """Remember that this process has used gRPC. Raises ConfigError if it must not."""
+def import_grpc() -> None:
+    """Import gRPC for the first time. Raises ImportError.
+
+    Its own fork handlers do not help a process in which it runs threads; they print a line at each fork. So they stay
+    off, unless the program imported gRPC before or says in the environment what it wants.
+    """
+    quiet = "grpc" not in sys.modules and _HANDLERS not in os.environ
+    if quiet:
+        os.environ[_HANDLERS] = "0"
+    try:
+        import grpc.aio  # noqa: F401
+    finally:
+        if quiet:
+            del os.environ[_HANDLERS]
+
+
+def mark_used(by: object) -> None:
+    """Remember that `by` uses gRPC in this process. Raises ConfigError if it must not."""
     global _used
     refuse_inherited()
     _used = True
+    _users.add(by)
+
+
+def inherited() -> bool:
+    """Whether this process was forked from one that had used gRPC."""
+    return _inherited
 
 
 def refuse_inherited() -> None:
@@ -30,6 +58,8 @@ def refuse_inherited() -> None:
 def _after_fork_in_child() -> None:
     global _inherited
     _inherited = _inherited or _used
+    # What the parent used must not be collected here: freeing a channel calls into gRPC.
+    _kept.extend(_users)
 
 
 if hasattr(os, "register_at_fork"):

@@ -137,6 +137,8 @@ class EtcdStore(Store):
 
     async def aclose(self) -> None:
         self._endpoints.closed = True
+        if forks.inherited():
+            return  # the connections are the parent's
         # What is left in the end are sockets to servers that do not answer: no reason to wait for them.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
