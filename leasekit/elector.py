@@ -230,8 +230,8 @@ class Elector:
             election=keys.election,
             id=id,
             token=elected.token,
-            revision=elected.revision,
-            keeper=self._keeper,
+            belief=lambda: self._keeper.belief,
+            notice_deadline=lambda: engine.get().call(self._keeper.check_deadline),
             clock=self._clock,
         )
         tenure.on_end(lambda reason: engine.get().call(self._ended, tenure, reason))

@@ -10,29 +10,41 @@ import os
 import threading
 from collections.abc import Callable
 
-from leasekit import engine
 from leasekit.clock import Clock
+from leasekit.core.lease import Belief
 from leasekit.core.records import RequestRecord
 from leasekit.errors import LeadershipLost, LossReason
-from leasekit.keeper import Keeper
 
 LONGEST_WAIT_S = 1.0
 """How long a wait may go without a look at the clock, since no wait counts suspend."""
 
 
 class Tenure:
-    """From acquisition to loss or resignation. Made by the elector, on the engine's thread."""
+    """From acquisition to loss or resignation.
 
-    def __init__(self, *, election: str, id: str, token: int, revision: int, keeper: Keeper, clock: Clock) -> None:
+    `belief` says what may be believed of the lease now, from any thread; `notice_deadline` is called when its deadline
+    is found to have passed, since whoever asks first after a pause finds out before the keeper does.
+    """
+
+    def __init__(
+        self,
+        *,
+        election: str,
+        id: str,
+        token: int,
+        belief: Callable[[], Belief],
+        notice_deadline: Callable[[], object],
+        clock: Clock,
+    ) -> None:
         self.election = election
         self.id = id
         self.token = token
-        self.revision = revision
         self.clock = clock
         self.on_request: Callable[[RequestRecord], None] | None = None
         """Set by whoever can stop the work first; without it, a request ends belief at once."""
-        self._keeper = keeper
-        self._epoch = keeper.belief.epoch
+        self._belief = belief
+        self._notice_deadline = notice_deadline
+        self._epoch = belief().epoch
         self._pid = os.getpid()
         self._reason: LossReason | None = None
         self._over = threading.Event()
@@ -46,24 +58,23 @@ class Tenure:
             return self._reason
         if os.getpid() != self._pid:
             return LossReason.FORKED
-        belief = self._keeper.belief
+        belief = self._belief()
         if belief.epoch != self._epoch:
             self.end(belief.ended or LossReason.DEADLINE)
         elif not belief.trusted(self.clock.now()):
             self.end(LossReason.DEADLINE)
-            # The engine may not have noticed: after a pause, whoever asks first finds out.
-            engine.get().call(self._keeper.check_deadline)
+            self._notice_deadline()
         return self._reason
 
     @property
     def remaining_s(self) -> float:
         """Seconds for which it may still be relied on without another renewal; 0 when it is over."""
-        return 0.0 if self.loss is not None else self._keeper.belief.remaining_s(self.clock.now())
+        return 0.0 if self.loss is not None else self._belief().remaining_s(self.clock.now())
 
     @property
     def ttl_s(self) -> float:
         """The granted time to live of its lease, in seconds."""
-        return self._keeper.belief.ttl_s
+        return self._belief().ttl_s
 
     def check(self) -> None:
         """Raise LeadershipLost if it is over."""
@@ -97,6 +108,6 @@ class Tenure:
             left_s = LONGEST_WAIT_S if end is None else now.until(end)
             if left_s <= 0:
                 return None
-            until_deadline_s = max(0.001, self._keeper.belief.remaining_s(now))
+            until_deadline_s = max(0.001, self._belief().remaining_s(now))
             self._over.wait(min(left_s, until_deadline_s, LONGEST_WAIT_S))
         return reason
