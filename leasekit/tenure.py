@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from leasekit.clock import Clock
+from leasekit.clock import Clock, Instant
 from leasekit.core.lease import Belief
 from leasekit.core.records import RequestRecord
 from leasekit.errors import LeadershipLost, LossReason
@@ -65,6 +65,11 @@ class Tenure:
             self.end(LossReason.DEADLINE)
             self._notice_deadline()
         return self._reason
+
+    @property
+    def deadline(self) -> Instant | None:
+        """Until when it may be relied on without another renewal; None once it is over."""
+        return None if self.loss is not None else self._belief().deadline
 
     @property
     def remaining_s(self) -> float:
