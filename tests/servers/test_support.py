@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import socketserver
 import subprocess
@@ -17,8 +18,9 @@ from support.servers import ConsulCluster, EtcdCluster
 
 class _Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        while data := self.request.recv(100):
-            self.request.sendall(data)
+        with contextlib.suppress(ConnectionError):  # links are reset here on purpose
+            while data := self.request.recv(100):
+                self.request.sendall(data)
 
 
 @pytest.fixture
