@@ -9,6 +9,7 @@ So the session is made here, and `get` and `put` remain py-consul's.
 from __future__ import annotations
 
 import math
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,8 +44,22 @@ class NoAnswer(Exception):
         self.sent = sent
 
 
-class _SentAgain(aiohttp.ClientError):
-    """aiohttp was about to repeat a write."""
+class _WriteBroke(aiohttp.ClientError):
+    """The connection broke under a write. Not of the kinds on which aiohttp repeats a request."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class _Reply(aiohttp.ClientResponse):
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        try:
+            return await super().start(connection)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            if self.method == "GET":
+                raise
+            raise _WriteBroke(error) from error
 
 
 class AgentClient(consul.aio.HTTPClient):  # type: ignore[misc]
@@ -71,6 +86,7 @@ class AgentClient(consul.aio.HTTPClient):  # type: ignore[misc]
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[trace],
+            response_class=_Reply,
         )
 
     async def ask(
@@ -119,9 +135,10 @@ class AgentClient(consul.aio.HTTPClient):  # type: ignore[misc]
             ) as reply:
                 return callback(consul.base.Response(reply.status, reply.headers, await reply.text("utf-8", "replace")))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            sent = progress.sent and not _refused_by_tls(error)
+            reason = error.reason if isinstance(error, _WriteBroke) else error
+            sent = progress.sent and not _refused_by_tls(reason)
             # `from None`: aiohttp's errors may carry the request with its headers.
-            raise NoAnswer(f"Consul agent {self.agent}: {_plain(error)}", sent=sent) from None
+            raise NoAnswer(f"Consul agent {self.agent}: {_plain(reason)}", sent=sent) from None
 
 
 def _as_it_is(reply: Any) -> Any:
@@ -130,15 +147,19 @@ def _as_it_is(reply: Any) -> Any:
 
 async def _note_sending(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: Any) -> None:
     progress = context.trace_request_ctx
+    # `_Reply` sees to it; should another aiohttp find another way to repeat a write, it ends here.
     if progress.sent and not progress.repeatable:
-        raise _SentAgain
+        raise _WriteBroke(ConnectionError())
     progress.sent = True
+
+
+_REFUSED_BY_TLS = re.compile(r"SSL.*ALERT_\w*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)")
 
 
 def _refused_by_tls(error: Exception) -> bool:
     # Under TLS 1.3 the agent refuses a client without a certificate after the client believes itself connected, and
     # so after the request was sent; it never reads that request.
-    return isinstance(error, OSError) and "ALERT" in str(error) and "SSL" in str(error)
+    return isinstance(error, OSError) and _REFUSED_BY_TLS.search(str(error)) is not None
 
 
 def _plain(error: Exception) -> str:
@@ -147,11 +168,10 @@ def _plain(error: Exception) -> str:
         why = error.certificate_error
         reason = getattr(why, "verify_message", "") or str(why)
         return f"TLS: certificate verify failed ({reason}): name the authority that signed it by ca= or CONSUL_CACERT"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"its name is not known ({error.os_error.strerror})"
     if isinstance(error, aiohttp.ClientConnectorSSLError) or _refused_by_tls(error):
-        cause = getattr(error, "os_error", error)
-        return f"TLS failed ({getattr(cause, 'reason', None) or cause.args[-1]}): does it ask for cert= and key=?"
+        said = re.search(r"\[SSL: (\w+)\]", str(error))
+        alert = said[1].replace("_", " ").lower() if said else "no TLS was spoken"
+        return f"TLS failed ({alert}): is this its TLS port, and does it ask for a client certificate (cert= and key=)?"
     if isinstance(error, aiohttp.ClientConnectorError):
         return (error.os_error.strerror or str(error.os_error)).lower()
     if isinstance(error, TimeoutError):

@@ -11,6 +11,7 @@ from leasekit.backends.consul import doctor, failures, wire
 from leasekit.backends.consul.agents import Agents, Params
 from leasekit.backends.consul.client import Answer
 from leasekit.backends.consul.settings import Settings
+from leasekit.backends.consul.view import Target
 from leasekit.backends.consul.watches import Subscription, WatchHub
 from leasekit.errors import ConfigError, LeaseLost, ProtocolError
 from leasekit.store import (
@@ -18,6 +19,7 @@ from leasekit.store import (
     Committed,
     Compare,
     Entry,
+    Get,
     Health,
     Lease,
     NoneUnder,
@@ -97,7 +99,9 @@ class ConsulStore(Store):
         if not found and not self._may_read:
             # Asked for several keys, Consul leaves out those that the token may not see; a single one it refuses.
             await self._read(wire.neighbour(prefix), _CONSISTENT, timeout_s=ends_s - loop.time())
-        return Snapshot(found, wire.index(answer.headers.get("X-Consul-Index")))
+        snapshot = Snapshot(found, wire.index(answer.headers.get("X-Consul-Index")))
+        self._watches.reads.remember(Target(prefix, prefix=True), snapshot.revision, found)
+        return snapshot
 
     async def transact(self, compares: Sequence[Compare], ops: Sequence[Op], *, timeout_s: float) -> Committed | None:
         transaction = wire.transaction(self._root, compares, ops)
@@ -117,7 +121,10 @@ class ConsulStore(Store):
             if error is not None:
                 raise error
             return None
-        return transaction.committed(self._expected(answer, writes=transaction.writes), index_before)
+        committed = transaction.committed(self._expected(answer, writes=transaction.writes), index_before)
+        if transaction.writes:
+            self._remember(ops, committed)
+        return committed
 
     def watch(self, key: str, *, prefix: bool = False, after: int) -> Subscription:
         return self._watches.watch(key, prefix=prefix, after=after)
@@ -135,8 +142,20 @@ class ConsulStore(Store):
         return await doctor.examine(self._agents, self._settings, timeout_s=timeout_s)
 
     async def aclose(self) -> None:
-        self._watches.close()
+        await self._watches.aclose()
         await self._agents.aclose()
+
+    def _remember(self, ops: Sequence[Op], committed: Committed) -> None:
+        reads = iter(committed.reads)
+        shown: dict[Target, tuple[Entry, ...]] = {}
+        for op in ops:
+            if isinstance(op, Get):
+                shown[Target(op.key, op.prefix)] = next(reads)
+            else:
+                # What was read before a write is not as of the transaction's revision.
+                shown.clear()
+        for target, entries in shown.items():
+            self._watches.reads.remember(target, committed.revision, entries)
 
     async def _read(self, key: str, params: Params, *, timeout_s: float) -> Answer:
         path = "/v1/kv/" + wire.full_key(self._root, key)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from leasekit.store import Changed, Entry, Resync
+
+_REMEMBERED_READS = 256
+_REMEMBERED_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,34 @@ class Target:
     def covers(self, key: str) -> bool:
         """Whether a change of `key` is a change of this."""
         return key.startswith(self.key) if self.prefix else key == self.key
+
+
+class Reads:
+    """What reads showed lately, by the revision that they gave.
+
+    A watch from such a revision can then be told exactly what is gone since, which Consul itself cannot say. Only for
+    reads whose revision stands for one state: the index of a scan, or of the transaction that wrote before it read.
+    """
+
+    def __init__(self) -> None:
+        self._shown: OrderedDict[tuple[int, Target], tuple[Entry, ...]] = OrderedDict()
+        self._entries = 0
+
+    def remember(self, target: Target, revision: int, entries: tuple[Entry, ...]) -> None:
+        """Note what a read of `target` showed; older ones are forgotten."""
+        self._entries += len(entries) - len(self._shown.pop((revision, target), ()))
+        self._shown[revision, target] = entries
+        while len(self._shown) > _REMEMBERED_READS or self._entries > _REMEMBERED_ENTRIES:
+            self._entries -= len(self._shown.popitem(last=False)[1])
+
+    def known(self, target: Target, revision: int) -> tuple[Entry, ...] | None:
+        """What a read of `target` showed as of `revision`; None if that is not remembered."""
+        return self._shown.get((revision, target))
+
+    def forget(self) -> None:
+        """Forget everything: the revisions may not mean any more what they did."""
+        self._shown.clear()
+        self._entries = 0
 
 
 class View:
@@ -40,22 +72,30 @@ class View:
             return ()
         if index < index_before:
             return (Resync(index),)
-        gone = [Changed(key, None, index) for key in before if key not in self._entries]
-        put = [Changed(e.key, e, e.revision) for e in self._entries.values() if before.get(e.key) != e]
-        return (*gone, *sorted(put, key=lambda change: change.revision))
+        return _changes(before, self._entries, index)
 
-    def since(self, target: Target, after: int) -> tuple[Changed | Resync, ...]:
+    def since(self, target: Target, after: int, known: tuple[Entry, ...] | None = None) -> tuple[Changed | Resync, ...]:
         """What the last answer tells to whoever saw the target as of `after`, before that answer was asked for.
 
-        Deletions show only in the index, without their keys. So a key that is absent is told as gone, unless the index
-        says that nothing happened since; and for a prefix a Resync follows, since a key may have gone.
+        `known` is what it saw. Without it deletions show only in the index, without their keys. Then a key that is
+        absent is told as gone, unless the index says that nothing happened since; and for a prefix a Resync follows,
+        since a key may have gone.
         """
         assert self._entries is not None, "nothing was observed yet"
-        shown = [entry for entry in self._entries.values() if target.covers(entry.key)]
-        newer = sorted((e for e in shown if e.revision > after), key=lambda entry: entry.revision)
-        put = tuple(Changed(entry.key, entry, entry.revision) for entry in newer)
+        shown = {key: entry for key, entry in self._entries.items() if target.covers(key)}
+        if known is not None:
+            return _changes({entry.key: entry for entry in known}, shown, self.index)
+        old = {key: entry for key, entry in shown.items() if entry.revision <= after}
+        put = _changes(old, shown, self.index)
         if self.index <= after:
             return put
         if target.prefix:
             return (*put, Resync(self.index))
         return put if shown else (Changed(target.key, None, self.index),)
+
+
+def _changes(before: dict[str, Entry], now: dict[str, Entry], index: int) -> tuple[Changed, ...]:
+    """What tells `now` from `before`: first what is gone, then what was put, in order of revision."""
+    gone = [Changed(key, None, index) for key in before if key not in now]
+    put = [Changed(key, entry, entry.revision) for key, entry in now.items() if before.get(key) != entry]
+    return (*gone, *sorted(put, key=lambda change: change.revision))

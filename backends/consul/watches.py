@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from leasekit.backends.consul import failures, wire
 from leasekit.backends.consul.agents import Agents
-from leasekit.backends.consul.view import Target, View
+from leasekit.backends.consul.view import Reads, Target, View
 from leasekit.errors import StoreUnavailable
 from leasekit.store import Changed, Entry, Resync
 
@@ -31,6 +31,7 @@ _ANSWER_S = WAIT_S * (1 + 1 / 16) + 2
 _SPACING_S = 0.005
 _SPACING_DOUBLINGS = 4
 _BACK_OFF_S = (0.05, 1.0)
+_CLOSE_S = 0.4
 
 _EVERYTHING = Target("", prefix=True)
 
@@ -41,6 +42,8 @@ class Subscription(AsyncIterator[Changed | Resync]):
     def __init__(self, hub: WatchHub, target: Target, after: int) -> None:
         self.target = target
         self.after = after
+        self.known = hub.reads.known(target, after)
+        """What the target was as of `after`; None if this store did not read it."""
         self.begun = False
         """Whether it was told what happened between `after` and its feed's present view."""
         self._hub = hub
@@ -94,7 +97,9 @@ class WatchHub:
     def __init__(self, agents: Agents, root: str) -> None:
         self._agents = agents
         self._root = root
+        self.reads = Reads()
         self._feeds: dict[Target, _Feed] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
         agents.on_move = self._move
 
@@ -118,7 +123,7 @@ class WatchHub:
             target = _EVERYTHING
         feed = self._feeds.get(target)
         if feed is None:
-            feed = self._feeds[target] = _Feed(self._agents, self._root, target)
+            feed = self._feeds[target] = _Feed(self._agents, self._root, target, self.reads)
             feed.task.add_done_callback(lambda _: self._finished(feed))
         feed.join(subscription)
 
@@ -129,12 +134,14 @@ class WatchHub:
             if not feed.subscribers:
                 self._drop(feed)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """End all watches."""
         self._closed = True
         for feed in list(self._feeds.values()):
             feed.end()
             self._drop(feed)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=_CLOSE_S)
 
     def _finished(self, feed: _Feed) -> None:
         # Refused credentials and the like; a fault of ours must not leave watchers waiting either.
@@ -145,6 +152,8 @@ class WatchHub:
 
     def _drop(self, feed: _Feed) -> None:
         feed.task.cancel()
+        self._ending.add(feed.task)
+        feed.task.add_done_callback(self._ending.discard)
         if self._feeds.get(feed.target) is feed:
             del self._feeds[feed.target]
 
@@ -156,12 +165,13 @@ class WatchHub:
 class _Feed:
     """One blocking query, asked again and again, and whoever is told what it shows."""
 
-    def __init__(self, agents: Agents, root: str, target: Target) -> None:
+    def __init__(self, agents: Agents, root: str, target: Target, reads: Reads) -> None:
         self.target = target
         # Weak, so that a watch which was dropped without being closed does not keep its query going.
         self.subscribers: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._agents = agents
         self._root = root
+        self._reads = reads
         self._view = View()
         self._query: asyncio.Task[tuple[tuple[Entry, ...], int]] | None = None
         self._blocks = False
@@ -218,6 +228,7 @@ class _Feed:
             entries, index = self._query.result()
         finally:
             self._query.cancel()
+            await asyncio.wait({self._query})
             self._query, self._blocks = None, False
         self._lost = False
         return entries, index, joining
@@ -241,6 +252,8 @@ class _Feed:
         changes = self._view.observe(entries, index)
         by_key = {change.key: change for change in changes if isinstance(change, Changed)}
         resyncs = [change for change in changes if isinstance(change, Resync)]
+        if resyncs:
+            self._reads.forget()
         for subscription in list(self.subscribers):
             target = subscription.target
             if not subscription.begun:
@@ -251,5 +264,6 @@ class _Feed:
                 subscription.tell([*resyncs, *([by_key[target.key]] if target.key in by_key else [])])
         for subscription in joining:
             subscription.begun = True
-            subscription.tell(self._view.since(subscription.target, subscription.after))
+            subscription.tell(self._view.since(subscription.target, subscription.after, subscription.known))
+            subscription.known = None
         return bool(changes or joining)

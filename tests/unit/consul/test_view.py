@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leasekit.backends.consul.view import Target, View
+from leasekit.backends.consul.view import Reads, Target, View
 from leasekit.store import Changed, Entry, Resync
 
 KEY = Target("k", prefix=False)
@@ -72,3 +72,33 @@ def test_only_what_the_target_covers_is_told() -> None:
     seen = view(entry("k", 6), entry("k/x", 7), entry("other", 8), index=8)
     assert seen.since(KEY, 5) == (Changed("k", entry("k", 6), 6),)
     assert seen.since(Target("k/", prefix=True), 5) == (Changed("k/x", entry("k/x", 7), 7), Resync(8))
+
+
+def test_who_knows_what_was_there_is_told_exactly_what_is_gone() -> None:
+    seen = view(entry("a", 3), entry("b", 6), index=6)
+    known = (entry("a", 3), entry("gone", 2))
+    assert seen.since(ALL, 4, known) == (Changed("gone", None, 6), Changed("b", entry("b", 6), 6))
+    assert view(index=9).since(KEY, 4, ()) == ()
+    assert view(index=9).since(KEY, 4, (entry("k", 4),)) == (Changed("k", None, 9),)
+
+
+def test_reads_are_remembered_by_target_and_revision() -> None:
+    reads = Reads()
+    reads.remember(ALL, 5, (entry("a", 5),))
+    assert reads.known(ALL, 5) == (entry("a", 5),)
+    assert reads.known(ALL, 6) is None
+    assert reads.known(KEY, 5) is None
+    reads.forget()
+    assert reads.known(ALL, 5) is None
+
+
+def test_old_reads_make_room_for_new_ones() -> None:
+    reads = Reads()
+    large = tuple(entry(f"{n:05}", n) for n in range(4_000))
+    for revision in range(1, 6):
+        reads.remember(ALL, revision, large)
+    assert [reads.known(ALL, revision) is not None for revision in range(1, 6)] == [False, False, False, True, True]
+    for revision in range(10, 1000):
+        reads.remember(KEY, revision, ())
+    assert reads.known(KEY, 10) is None
+    assert reads.known(KEY, 999) == ()

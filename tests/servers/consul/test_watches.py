@@ -1,0 +1,223 @@
+"""Watches over blocking queries: few of them, resumed, and never spinning."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import shutil
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from leasekit.backends.consul import watches
+from leasekit.backends.consul.store import ConsulStore
+from leasekit.errors import OutcomeUnknown, StoreUnavailable
+from leasekit.store import Changed, Delete, Put, Resync
+from support.proxy import Proxy
+from support.servers import ConsulCluster
+
+from .conftest import Open, commit
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ConsulCluster]:
+    """A server of this module's own, since its tests stop it."""
+    with ConsulCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def link(server: ConsulCluster) -> Iterator[Proxy]:
+    """A breakable link to that server, which also counts connections."""
+    with Proxy(server.endpoints[0]) as proxy:
+        yield proxy
+
+
+async def told(watch: AsyncIterator[Changed | Resync], value: bytes | None, timeout_s: float = 10) -> Changed:
+    """The next change to `value`."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            event = await anext(watch)
+            if isinstance(event, Changed) and (event.entry.value if event.entry else None) == value:
+                return event
+
+
+async def patiently_put(store: ConsulStore, key: str, value: bytes) -> int:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return (await commit(store, Put(key, value))).revision
+            except (StoreUnavailable, OutcomeUnknown):
+                await asyncio.sleep(0.05)
+
+
+async def test_300_watches_fit_into_the_agents_default_of_200_connections(
+    opened: Open, server: ConsulCluster, link: Proxy, prefix: str
+) -> None:
+    store = opened(server.url(prefix, endpoints=[link.address]))
+    writer = opened(server.url(prefix))
+    put = await commit(writer, Put("start", b""))
+    all_watches = [store.watch(f"e{n}/leader", after=put.revision) for n in range(300)]
+    waiting = [asyncio.ensure_future(anext(watch)) for watch in all_watches]
+    await asyncio.sleep(0.3)
+    for n in range(0, 300, 30):
+        await commit(writer, *(Put(f"e{m}/leader", b"%d" % m) for m in range(n, n + 30)))
+    async with asyncio.timeout(10):
+        for n, task in enumerate(waiting):
+            change = await task
+            assert isinstance(change, Changed) and change.key == f"e{n}/leader"
+            assert change.entry is not None and change.entry.value == b"%d" % n
+    assert link.connections <= watches.FEEDS_MAX + 10
+    # Requests do not wait behind watches.
+    async with asyncio.timeout(1):
+        await store.get("start", timeout_s=1)
+    for watch in all_watches:
+        await watch.aclose()
+
+
+async def test_watches_of_the_same_key_share_one_query(opened: Open, server: ConsulCluster, prefix: str) -> None:
+    store = opened(server.url(prefix))
+    put = await commit(store, Put("leader", b"0"))
+    several = [store.watch("leader", after=put.revision) for _ in range(5)]
+    waiting = [asyncio.ensure_future(anext(watch)) for watch in several]
+    await asyncio.sleep(0.1)
+    assert store._watches.queries == 1
+    later = await commit(store, Put("leader", b"1"))
+    assert {(await task).revision for task in waiting} == {later.revision}
+    for watch in several:
+        await watch.aclose()
+    assert store._watches.queries == 0
+
+
+async def test_a_watch_dropped_without_being_closed_ends_its_query(
+    opened: Open, server: ConsulCluster, prefix: str
+) -> None:
+    store = opened(server.url(prefix))
+    put = await commit(store, Put("leader", b"0"))
+    watch = store.watch("leader", after=put.revision)
+    reading = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0.1)
+    reading.cancel()
+    await asyncio.wait({reading})
+    del watch, reading
+    gc.collect()
+    # Noticed at the query's next answer.
+    await commit(store, Put("leader", b"1"))
+    async with asyncio.timeout(5):
+        while store._watches.queries:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_watch_resumes_across_a_restart(opened: Open, server: ConsulCluster, prefix: str) -> None:
+    store = opened(server.url(prefix))
+    lease = await store.grant(30, timeout_s=5)
+    put = await commit(store, Put("leader", b"0", lease.id), Put("gone", b"0"))
+    kept, gone = store.watch("leader", after=put.revision), store.watch("gone", after=put.revision)
+    waiting = [asyncio.ensure_future(told(kept, b"1")), asyncio.ensure_future(told(gone, None))]
+    await asyncio.sleep(0.1)
+    await asyncio.to_thread(server.stop_all)
+    await asyncio.sleep(0.5)
+    assert not any(task.done() for task in waiting)
+    await asyncio.to_thread(server.start_all)
+    await patiently_put(store, "leader", b"1")
+    await commit(store, Delete("gone"))
+    await asyncio.gather(*waiting)
+    await kept.aclose()
+    await gone.aclose()
+
+
+async def test_a_store_set_up_anew_says_to_look_again(opened: Open, prefix: str) -> None:
+    with ConsulCluster() as cluster:
+        store = opened(cluster.url(prefix))
+        for n in range(30):
+            put = await commit(store, Put("leader", b"%d" % n))
+        watch = store.watch("leader", after=put.revision)
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(cluster.stop_all)
+        shutil.rmtree(cluster.folder(0))
+        await asyncio.to_thread(cluster.start_all)
+        async with asyncio.timeout(5):
+            resync = await waiting
+            assert isinstance(resync, Resync) and resync.revision < put.revision
+        revision = await patiently_put(store, "leader", b"new")
+        assert (await told(watch, b"new")).revision == revision < put.revision
+        await watch.aclose()
+        await store.aclose()
+
+
+async def test_a_missing_key_is_not_told_because_its_siblings_change(
+    opened: Open, server: ConsulCluster, link: Proxy, prefix: str
+) -> None:
+    store = opened(server.url(prefix, endpoints=[link.address]))
+    writer = opened(server.url(prefix))
+    read = await commit(store, Put("q/other", b""))
+    watch = store.watch("q/missing", after=read.revision)
+    waiting = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0.1)
+    sent = link.bytes_sent
+    for n in range(300):
+        await commit(writer, Put("q/other", b"%d" % n))
+    # It wakes for them all the same, but less and less often; one query takes some 250 bytes.
+    assert link.bytes_sent - sent < 100 * 250
+    assert not waiting.done()
+    put = await commit(writer, Put("q/missing", b"1"))
+    async with asyncio.timeout(2):
+        change = await waiting
+    assert isinstance(change, Changed) and (change.key, change.revision) == ("q/missing", put.revision)
+    await watch.aclose()
+
+
+async def test_a_quiet_watch_asks_next_to_nothing(
+    opened: Open, server: ConsulCluster, link: Proxy, prefix: str
+) -> None:
+    store = opened(server.url(prefix, endpoints=[link.address]))
+    put = await commit(store, Put("leader", b"0"))
+    watch = store.watch("leader", after=put.revision)
+    waiting = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0.2)
+    sent = link.bytes_sent
+    await asyncio.sleep(1)
+    assert link.bytes_sent == sent
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await watch.aclose()
+
+
+async def test_a_watch_without_a_server_tries_again_at_leisure(
+    opened: Open, server: ConsulCluster, link: Proxy, prefix: str
+) -> None:
+    store = opened(server.url(prefix, endpoints=[link.address]))
+    put = await commit(store, Put("leader", b"0"))
+    watch = store.watch("leader", after=put.revision)
+    waiting = asyncio.ensure_future(told(watch, b"1"))
+    await asyncio.sleep(0.1)
+    await asyncio.to_thread(server.stop_all)
+    made = link.connections_made
+    await asyncio.sleep(2)
+    assert 2 <= link.connections_made - made <= 15
+    await asyncio.to_thread(server.start_all)
+    await patiently_put(store, "leader", b"1")
+    await waiting
+    await watch.aclose()
+
+
+async def test_a_cut_network_is_noticed_by_another_request(opened: Open, server: ConsulCluster, prefix: str) -> None:
+    """Two links to one server stand for two agents."""
+    with Proxy(server.endpoints[0]) as first, Proxy(server.endpoints[0]) as second:
+        store = opened(server.url(prefix, endpoints=[first.address, second.address]))
+        lease = await store.grant(10, timeout_s=5)
+        put = await commit(store, Put("leader", b"0"))
+        watch = store.watch("leader", after=put.revision)
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.1)
+        first.cut()
+        with pytest.raises(OutcomeUnknown):
+            await store.renew(lease.id, timeout_s=0.3)
+        later = await commit(store, Put("leader", b"1"))
+        async with asyncio.timeout(2):
+            assert (await waiting).revision == later.revision
+        await watch.aclose()
+        await store.revoke(lease.id, timeout_s=5)
+        await store.aclose()
+        first.heal()
