@@ -24,6 +24,7 @@ NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 SIGNALLED = 128
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 # The first kind that matches counts.
 _BY_KIND: tuple[tuple[type[BaseException], int], ...] = (

@@ -1,0 +1,92 @@
+"""What every subcommand that speaks to a store takes: `--store` and `--timeout`, before the subcommand or after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import click
+
+from leasekit import urls
+from leasekit.errors import ConfigError
+
+DEFAULT_TIMEOUT_S = 5.0
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@dataclass
+class Settings:
+    """As given on the command line. `store_url` None: from LEASEKIT_STORE, or this user's file on this host."""
+
+    store_url: str | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+class Seconds(click.ParamType[float]):
+    """A duration: seconds as a number, or with a unit (500ms, 90s, 5m, 2h)."""
+
+    name = "seconds"
+    _UNITS = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
+
+    def __init__(self, *, positive: bool = False) -> None:
+        self._positive = positive
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        number, factor = next(
+            ((text.removesuffix(unit), factor) for unit, factor in self._UNITS if text.endswith(unit)), (text, 1.0)
+        )
+        try:
+            seconds = float(number) * factor
+        except ValueError:
+            self.fail(f"{text!r} is no duration: write for example 10, 1.5, 500ms or 5m", param, ctx)
+        if not 0 <= seconds < float("inf") or (self._positive and seconds == 0):
+            self.fail(f"{text!r} will not do: it must be {'above 0' if self._positive else '0 or more'}", param, ctx)
+        return seconds
+
+
+def _set_store(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    settings = ctx.ensure_object(Settings)
+    if value is None:
+        return
+    if urls.parse(value).password is not None:
+        raise ConfigError(
+            "--store",
+            "holds a password, which every user of this machine can read in the process list: "
+            "put it into LEASEKIT_PASSWORD, or the whole URL into LEASEKIT_STORE",
+        )
+    settings.store_url = value
+
+
+def _set_timeout(ctx: click.Context, _param: click.Parameter, value: float | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Settings).timeout_s = value
+
+
+def store_options(function: F) -> F:
+    """Adds `--store` and `--timeout`; their values go into the context's `Settings`."""
+    timeout = click.option(
+        "--timeout",
+        type=Seconds(positive=True),
+        metavar="S",
+        expose_value=False,
+        callback=_set_timeout,
+        help=f"How long to wait for the store's answer, in seconds.  [default: {DEFAULT_TIMEOUT_S:g}]",
+    )
+    store = click.option(
+        "--store",
+        metavar="URL",
+        expose_value=False,
+        callback=_set_store,
+        help="Where the leases live; or set LEASEKIT_STORE.",
+    )
+    return store(timeout(function))
+
+
+def one_of(*formats: str) -> Callable[[F], F]:
+    """Adds `-o`, the form of the output; the first is the default."""
+    return click.option(
+        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="Form of the output."
+    )

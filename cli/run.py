@@ -1,0 +1,177 @@
+"""`leasekit run`: campaign, run a command under the watchdog while leading, release when all of it has ended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from leasekit.cli import exit_codes
+from leasekit.cli.options import Seconds, store_options
+from leasekit.cli.report import Report
+from leasekit.cli.session import Session, note, session
+from leasekit.cli.signals import Interrupted, Signals
+from leasekit.election import DEFAULT_TTL_S
+from leasekit.errors import ConfigError
+
+SECRET_VARIABLES = ("LEASEKIT_USERNAME", "LEASEKIT_PASSWORD", "CONSUL_HTTP_TOKEN")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the command line asks for. `wait_s` None: wait for ever; 0: only if it can be had at once."""
+
+    election: str
+    id: str | None
+    wait_s: float | None
+    ttl_s: float
+    grace_s: float
+    not_acquired_code: int
+    command: Sequence[str]
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
+@click.option("--wait", "wait_s", type=Seconds(), metavar="S", help="Give up after S seconds.  [default: never]")
+@click.option("--try", "at_once", is_flag=True, help="Give up at once if another leads or queues.")
+@click.option(
+    "--ttl",
+    "ttl_s",
+    type=Seconds(positive=True),
+    default=DEFAULT_TTL_S,
+    show_default=f"{DEFAULT_TTL_S:g}",
+    metavar="S",
+    help="Time to live of the lease: how long a crash leaves the place empty.",
+)
+@click.option(
+    "--grace",
+    "grace_s",
+    type=Seconds(),
+    metavar="S",
+    help="Between TERM and KILL when leadership is lost.  [default: a third of the ttl, at most 5]",
+)
+@click.option(
+    "-E",
+    "--conflict-exit-code",
+    "not_acquired_code",
+    type=click.IntRange(0, 255),
+    default=exit_codes.NOT_ACQUIRED,
+    show_default=True,
+    metavar="CODE",
+    help="Exit code if another leads.",
+)
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a JSON report.")
+@click.option("--id", help="This candidate's id.  [default: host-pid-random]")
+@store_options
+@click.pass_context
+def run(
+    ctx: click.Context,
+    name: str,
+    command: tuple[str, ...],
+    wait_s: float | None,
+    at_once: bool,
+    ttl_s: float,
+    grace_s: float | None,
+    not_acquired_code: int,
+    report: Path | None,
+    id: str | None,
+) -> None:
+    """Run CMD once this machine leads election NAME; waits until it does.
+
+    CMD runs without a shell, in a process group of its own, with LEASEKIT_ELECTION, LEASEKIT_ID, LEASEKIT_TOKEN and
+    LEASEKIT_STORE set. Before the leadership could pass to another, TERM and then KILL end CMD and all that it
+    started: also if leasekit itself hangs or dies. When CMD exits by itself, what it left running is ended in the
+    same way before the leadership is released.
+
+    Exits with CMD's code; 75 if another leads (-E), 79 if the leadership was lost and CMD stopped.
+    """
+    if at_once and wait_s is not None:
+        raise click.UsageError("--wait and --try exclude each other")
+    terms = Terms(
+        election=name,
+        id=id,
+        wait_s=0.0 if at_once else wait_s,
+        ttl_s=ttl_s,
+        grace_s=_checked_grace(grace_s, ttl_s),
+        not_acquired_code=not_acquired_code,
+        command=command,
+    )
+    if report is not None and not report.absolute().parent.is_dir():
+        raise ConfigError("--report", f"{report.absolute().parent} is no directory: make it first")
+    ctx.exit(_cannot_start(command[0]) or _run(ctx, terms, report))
+
+
+def _run(ctx: click.Context, terms: Terms, report_file: Path | None) -> int:
+    from leasekit.cli.supervise import run_elected
+
+    with session(ctx) as store, Signals() as signals:
+        core = store.election(terms.election, id=terms.id, ttl_s=terms.ttl_s)
+        report = Report(core.name, core.id)
+        try:
+            with signals.interrupting():
+                tenure = store.campaign(core, terms.wait_s)
+            if tenure is None:
+                report.exit_code = _not_acquired(store, terms)
+            else:
+                report.exit_code = run_elected(store, core, tenure, signals, terms, environment(store), report)
+        except Interrupted as interrupted:
+            report.outcome = "interrupted"
+            report.exit_code = exit_codes.SIGNALLED + interrupted.signal_number
+        finally:
+            if report_file is not None and report.exit_code is not None:
+                _write(report, report_file)
+    return report.exit_code
+
+
+def environment(store: Session) -> Mapping[str, str]:
+    """The command's environment, but for what depends on the leadership. Credentials are not in it."""
+    kept = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+    return {**kept, "LEASEKIT_STORE": store.connection.url}
+
+
+def _checked_grace(grace_s: float | None, ttl_s: float) -> float:
+    """The grace, or its default. Refused where the command would be told to stop before a renewal is even due."""
+    from leasekit.core.lease import check_timing, margin_s
+
+    if grace_s is None:
+        grace_s = min(5.0, ttl_s / 3)
+    check_timing(ttl_s=ttl_s, grace_s=grace_s)
+    longest_s = ttl_s / 2 - margin_s(ttl_s)
+    if grace_s > longest_s:
+        raise ConfigError(
+            "--grace",
+            f"{grace_s:g} s is too long for a ttl of {ttl_s:g} s: one renewal that fails would stop the command. "
+            f"At most {longest_s:.2f} s, or raise --ttl above {2 * grace_s * 1.05 + 0.2:.1f} s",
+        )
+    return grace_s
+
+
+def _cannot_start(program: str) -> int | None:
+    """The exit code if the program surely cannot be executed: better said before a leadership is won for it."""
+    if shutil.which(program) is not None:
+        return None
+    if "/" in program and Path(program).exists():
+        note(f"{program!r} is not executable")
+        return exit_codes.NOT_EXECUTABLE
+    note(f"{program!r} was not found")
+    return exit_codes.NOT_FOUND
+
+
+def _not_acquired(store: Session, terms: Terms) -> int:
+    """Say who leads instead. Raises StoreUnavailable if that is why: a script must not take it for a lost race."""
+    leader = store.run(store.election(terms.election).leader(store.timeout_s))
+    who = f"{leader.id} leads" if leader is not None else "others queue"
+    note(f"not elected in {terms.election!r}: {who}")
+    return terms.not_acquired_code
+
+
+def _write(report: Report, file: Path) -> None:
+    try:
+        report.write(file)
+    except OSError as error:
+        note(f"the report could not be written to {file}: {error.strerror}")
