@@ -62,6 +62,7 @@ class Elector:
         self._tenure: Tenure | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined = False
+        self._retired = asyncio.Event()
 
     @property
     def tenure(self) -> Tenure | None:
@@ -82,18 +83,14 @@ class Elector:
             NotElected: `timeout_s` passed first (with `once`: StoreUnavailable). Nothing is held.
             ConfigError: already campaigning or leading under this id, or the id is another process's.
         """
-        if not self.idle:
-            raise ConfigError(
-                "id",
-                f"{self._contest.setup.id!r} already campaigns or leads in election "
-                f"{self._contest.setup.keys.election!r} here; another candidate needs an Election with an id of its own",
-            )
+        self._refuse_a_second()
         campaign: asyncio.Future[Tenure | None] = asyncio.get_running_loop().create_future()
         self._campaign = campaign
         self._unanswered = None
         tenure = None
         try:
             async with asyncio.timeout(timeout_s):
+                await self._let_the_last_end()
                 await self._begin(once)
                 tenure = await campaign
         except TimeoutError:
@@ -104,6 +101,20 @@ class Elector:
                 # Not won, out of time, or interrupted: what was won in this very moment is resigned.
                 self._withdraw()
         return tenure
+
+    def _refuse_a_second(self) -> None:
+        if self._campaign is not None or (self._tenure is not None and self._tenure.loss is None):
+            raise ConfigError(
+                "id",
+                f"{self._contest.setup.id!r} already campaigns or leads in election "
+                f"{self._contest.setup.keys.election!r} here; another candidate needs an Election with an id of its own",
+            )
+
+    async def _let_the_last_end(self) -> None:
+        """Who asks may have seen the last leadership end before this loop did, or while the store is still told of it."""
+        while self._contest.phase is not Phase.IDLE:
+            self._retired.clear()
+            await self._retired.wait()
 
     def _out_of_time(self, once: bool, timeout_s: float | None) -> LeasekitError:
         election = self._contest.setup.keys.election
@@ -190,6 +201,8 @@ class Elector:
             self._stepping = False
         self._follow_watches()
         self._follow_timer()
+        if self._contest.phase is Phase.IDLE:
+            self._retired.set()
         if self.idle and not self._inbox:
             self._leave()
 
