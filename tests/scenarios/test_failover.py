@@ -1,0 +1,116 @@
+"""How a leadership passes on when its holder resigns, ends, dies or is paused."""
+
+from __future__ import annotations
+
+import time
+
+from support.site import Site
+from support.team import SLACK_S, now_s
+
+
+def test_a_resignation_hands_over_at_once(site: Site) -> None:
+    with site.team() as team:
+        first = team.start("first")
+        reign = team.wait_valid(id="first")
+        team.enlist(site.store, "second")
+        told_s = now_s()
+        first.tell("resign")
+        successor = team.wait_valid(above=reign.token, id="second")
+        # Well before any lease could have ended: nobody waited for one.
+        assert successor.since_s is not None and successor.since_s - told_s < site.ttl_s / 2
+        assert team.wait_over(reign)["reason"] == "resigned"
+
+
+def test_a_process_that_ends_hands_over_at_once(site: Site) -> None:
+    with site.team() as team:
+        first = team.start("first")
+        reign = team.wait_valid(id="first")
+        team.enlist(site.store, "second")
+        told_s = now_s()
+        first.dismiss()
+        successor = team.wait_valid(above=reign.token, id="second")
+        assert successor.since_s is not None and successor.since_s - told_s < site.ttl_s / 2
+        assert first.process.wait(SLACK_S) == 0
+        assert team.queue(site.store) == []
+
+
+def test_a_transfer_elects_the_one_that_was_named_and_nobody_else(site: Site) -> None:
+    with site.team() as team:
+        first = team.start("first")
+        reign = team.wait_valid(id="first")
+        for id in ("second", "third"):
+            team.enlist(site.store, id)
+        first.tell("transfer third")
+        chosen = team.wait_valid(above=reign.token)
+        assert chosen.id == "third"
+        assert team.wait_over(reign)["reason"] == "transferred"
+        # The old leader campaigns again, behind the one that had waited.
+        team.wait_queue(site.store, "second", "first")
+
+
+def test_killing_the_leader_elects_the_next_once_its_lease_has_ended(site: Site) -> None:
+    with site.team() as team:
+        first = team.start("first")
+        reign = team.wait_valid(id="first")
+        team.enlist(site.store, "second")
+        killed_s = now_s()
+        first.kill()
+        successor = team.wait_valid(above=reign.token, id="second", timeout_s=site.gone_within_s + SLACK_S)
+        assert successor.since_s is not None
+        waited_s = successor.since_s - killed_s
+        # Not before: the last renewal was at most a third of the ttl before the kill.
+        assert waited_s > site.ttl_s / 3
+        # What follows the end of the lease takes a moment; a poll or a ttl more would not fit.
+        assert waited_s < site.gone_within_s + 1.0
+
+
+def test_a_paused_leader_knows_at_the_first_question_after_waking_that_it_is_over(site: Site) -> None:
+    with site.team() as team:
+        first = team.start("first", "--tight")
+        reign = team.wait_valid(id="first")
+        team.enlist(site.store, "second")
+        first.pause()
+        paused_s = now_s()
+        successor = team.wait_valid(above=reign.token, id="second", timeout_s=site.gone_within_s + SLACK_S)
+        time.sleep(max(0.0, paused_s + 3 * site.ttl_s - now_s()))
+        resumed_s = now_s()
+        first.resume()
+        over = team.wait_over(reign)
+        # `previous_s`: when the question before had been answered. No question lies between.
+        assert over["previous_s"] < resumed_s <= over["answered_s"]
+        assert over["remaining_s"] == 0
+        assert over["reason"] == "deadline"
+        assert successor.token > reign.token
+        # It takes its place in the queue again, and leads again when its turn comes.
+        team.wait_queue(site.store, "first")
+        team.candidates["second"].tell("resign")
+        again = team.wait_valid(above=successor.token, id="first")
+        assert again.token > successor.token
+
+
+def test_a_short_pause_costs_nothing(site: Site) -> None:
+    with site.team() as team:
+        first = team.start("first")
+        reign = team.wait_valid(id="first")
+        team.enlist(site.store, "second")
+        for _ in range(3):
+            first.pause()
+            time.sleep(site.ttl_s / 10)
+            first.resume()
+            time.sleep(site.ttl_s / 3)
+        assert reign.over is None
+        assert team.reigns == [reign]
+
+
+def test_each_of_several_crashes_is_followed_by_the_next_in_the_queue(site: Site) -> None:
+    ids = ["first", "second", "third", "fourth"]
+    with site.team() as team:
+        token = 0
+        for id in ids:
+            team.enlist(site.store, id)
+        for id in ids[:-1]:
+            reign = team.wait_valid(above=token, timeout_s=site.gone_within_s + SLACK_S)
+            assert reign.id == id
+            token = reign.token
+            team.candidates[id].kill()
+        assert team.wait_valid(above=token, timeout_s=site.gone_within_s + SLACK_S).id == ids[-1]

@@ -1,0 +1,187 @@
+"""Candidates in processes of their own (`tests/scenarios/worker.py`), and what they believed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import leasekit
+from leasekit.clock import SYSTEM_CLOCK
+from support.evidence import Event, Evidence, Reign, assert_safe
+
+WORKER = Path(__file__).resolve().parents[1] / "scenarios" / "worker.py"
+SLACK_S = 10.0
+"""What a busy machine may take on top of what is promised. For progress alone: safety is judged without any."""
+_POLL_S = 0.01
+
+
+def now_s() -> float:
+    """This moment, on the clock that candidates write down."""
+    return SYSTEM_CLOCK.now().boot_s
+
+
+class Candidate:
+    """One process."""
+
+    def __init__(self, id: str, process: subprocess.Popen[str], output: Path) -> None:
+        self.id = id
+        self.process = process
+        self.output = output
+
+    def tell(self, order: str) -> None:
+        """`resign`, or `transfer ID`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{order}\n")
+        self.process.stdin.flush()
+
+    def dismiss(self) -> None:
+        """Let it end in its own way, by closing its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def pause(self) -> None:
+        """SIGSTOP: it holds its connections and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self.dismiss()
+
+
+class Team:
+    """Candidates of one election. A context manager: at its end all are killed, and what they wrote is judged."""
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *,
+        ttl_s: float,
+        election: str = "team",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.url = url
+        self.ttl_s = ttl_s
+        self.election = election
+        self.candidates: dict[str, Candidate] = {}
+        self._folder = folder
+        self._environment = {**os.environ, **(environment or {})}
+        self._record = folder / f"{election}.jsonl"
+        self._evidence = Evidence(self._record)
+
+    def start(self, id: str, *options: str, url: str | None = None, wrapper: Sequence[str] = ()) -> Candidate:
+        """One more candidate; returns at once. `wrapper`: what the command line is put after."""
+        output = self._folder / f"{id}.out"
+        command = [*wrapper, sys.executable, str(WORKER), url or self.url, self.election, str(self._record)]
+        command += ["--id", id, "--ttl", str(self.ttl_s), *options]
+        with output.open("a") as file:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=file, stderr=file, text=True, env=self._environment
+            )
+        self.candidates[id] = Candidate(id, process, output)
+        return self.candidates[id]
+
+    # What they did.
+
+    def wait_for(self, what: Callable[[], Any], timeout_s: float, means: str) -> Any:
+        """Read on until `what()` is something; returns that. Fails after `timeout_s` with what was seen."""
+        give_up_s = now_s() + timeout_s
+        while True:
+            self._evidence.read()
+            if found := what():
+                return found
+            assert now_s() < give_up_s, f"not within {timeout_s:.1f} s: {means}\n{self.account()}"
+            time.sleep(_POLL_S)
+
+    def wait_valid(self, *, above: int = 0, id: str | None = None, timeout_s: float = SLACK_S) -> Reign:
+        """The first leadership with a token above that (of that candidate) which its holder has seen to be valid."""
+
+        def found() -> Reign | None:
+            return next(
+                (r for t, r in self._evidence.reigns.items() if t > above and r.since_s and id in (None, r.id)), None
+            )
+
+        reign = self.wait_for(found, timeout_s, f"a leader with a token above {above}")
+        assert isinstance(reign, Reign)
+        return reign
+
+    def wait_over(self, reign: Reign, timeout_s: float = SLACK_S) -> Event:
+        """The moment in which its holder was first told that it is over."""
+        event: Event = self.wait_for(lambda: reign.over, timeout_s, f"the end of {reign}")
+        return event
+
+    def wait_event(self, what: str, id: str, *, token: int | None = None, timeout_s: float = SLACK_S) -> Event:
+        """An event of that kind, written by that candidate."""
+
+        def found() -> Event | None:
+            mine = (event for event in self._evidence.of(what) if event["id"] == id)
+            return next((event for event in mine if token in (None, event.get("token"))), None)
+
+        event: Event = self.wait_for(found, timeout_s, f"{what!r} by {id}")
+        return event
+
+    @property
+    def reigns(self) -> list[Reign]:
+        """All leaderships so far."""
+        self._evidence.read()
+        return list(self._evidence.reigns.values())
+
+    def account(self) -> str:
+        """What was written and said, for a failure's text."""
+        lines = [str(event) for event in self._evidence.events[-40:]]
+        for candidate in self.candidates.values():
+            if said := candidate.output.read_text(errors="replace")[-2000:]:
+                lines.append(f"--- {candidate.id} said\n{said}")
+        return "\n".join(lines)
+
+    # The store, as an observer sees it.
+
+    def leader(self, store: leasekit.ConnectedStore) -> str | None:
+        """The id of the leader."""
+        leader = leasekit.Election(self.election, store, ttl_s=self.ttl_s).leader()
+        return None if leader is None else leader.id
+
+    def queue(self, store: leasekit.ConnectedStore) -> list[str]:
+        """The ids in the queue, first in the queue first; the leader is not among them."""
+        leader = self.leader(store)
+        queue = leasekit.Election(self.election, store, ttl_s=self.ttl_s).candidates()
+        return [candidate.id for candidate in queue if candidate.id != leader]
+
+    def enlist(self, store: leasekit.ConnectedStore, id: str, *options: str, url: str | None = None) -> Candidate:
+        """Start a candidate and return once it leads or queues: whoever is enlisted later stands behind it."""
+        candidate = self.start(id, *options, url=url)
+        self.wait_for(lambda: id in (*self.queue(store), self.leader(store)), SLACK_S, f"{id} campaigns")
+        return candidate
+
+    def wait_queue(self, store: leasekit.ConnectedStore, *ids: str, timeout_s: float = SLACK_S) -> None:
+        """Until these and no others queue, in this order."""
+        self.wait_for(lambda: self.queue(store) == list(ids), timeout_s, f"the queue {ids}")
+
+    # Life.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for candidate in self.candidates.values():
+            candidate.kill()
+        self._evidence.read()
+        if kind is None:
+            assert_safe(self.reigns)
