@@ -73,12 +73,14 @@ class Client:
             if last.fault is Fault.TOKEN and self.tokens.renewable and not token_replaced:
                 token_replaced = True
                 continue
-            if last.fault is Fault.LOST:
-                doubt = last
-            if last.fault not in (Fault.REFUSED, Fault.LOST) or (doubt and repeat is Repeat.NEVER):
+            if last.fault not in (Fault.REFUSED, Fault.LOST):
                 raise last.error(changes=changes, leases=leases) from None
             self.endpoints.shun(server)
             failed.add(server)
+            if last.fault is Fault.LOST:
+                doubt = last
+                if repeat is Repeat.NEVER:
+                    raise last.error(changes=True) from None
             # The first failure of each server costs no time; after a round of them, wait.
             wait_s = backoff.next_s() if len(failed) == len(self.endpoints.servers) else 0.0
             if loop.time() + wait_s >= give_up_s:

@@ -134,11 +134,12 @@ class Renewals:
         """Try until a renewal counts; `trying` is told which servers. The caller's time-out ends it."""
         backoff = Backoff(self._client.random)
         token_replaced = False
+        other_terms = 0
         while True:
             server = await self._client.endpoints.pick(give_up_s)
             trying.append(server)
             try:
-                ttl_s = await self._attempt(server, lease_id, number, give_up_s)
+                verdict, ttl_s = await self._attempt(server, lease_id, number, give_up_s)
             except Failure as failure:
                 if failure.fault is Fault.TOKEN and self._client.tokens.renewable and not token_replaced:
                     token_replaced = True
@@ -148,13 +149,17 @@ class Renewals:
                 self._client.endpoints.shun(server)
                 await asyncio.sleep(backoff.next_s() if len(trying) >= len(self._client.endpoints.servers) else 0)
                 continue
-            if ttl_s is not None:
+            if verdict is Verdict.COUNTS:
                 return ttl_s
+            if verdict is Verdict.OTHER_TERM and other_terms:
+                await asyncio.sleep(backoff.next_s())
+            other_terms += verdict is Verdict.OTHER_TERM
 
-    async def _attempt(self, server: Server, lease_id: str, number: int, give_up_s: float) -> float | None:
-        """One keepalive and its confirmation; None if it does not count. Raises LeaseLost or Failure."""
+    async def _attempt(self, server: Server, lease_id: str, number: int, give_up_s: float) -> tuple[Verdict, float]:
+        """One keepalive and its confirmation: whether it counts, and its time to live. Raises LeaseLost or Failure."""
         stream = await self._stream(server, give_up_s)
         answer = await stream.ask(number)
+        # That the lease is unknown is believed no sooner: a deposed leader may never have heard of it.
         witness = self._witnesses.of(lease_id) if answer.TTL > 0 else None
         seen, found_at = await self._look(server, witness[0] if witness else None, give_up_s)
         verdict = judge(
@@ -163,18 +168,12 @@ class Renewals:
             put_at=witness[1] if witness else None,
             found_at=found_at,
         )
-        match verdict:
-            case Verdict.OTHER_TERM:
-                return None
-            case Verdict.WITNESS_GONE:
-                if witness is not None and self._witnesses.of(lease_id) == witness:
-                    self._witnesses.drop(witness[0])
-                return None
-            case Verdict.COUNTS if answer.TTL > 0:
-                return float(answer.TTL)
-            case Verdict.COUNTS:
-                self._witnesses.drop_lease(lease_id)
-                raise LeaseLost(lease_id)
+        if verdict is Verdict.WITNESS_GONE and witness is not None and self._witnesses.of(lease_id) == witness:
+            self._witnesses.drop(witness[0])
+        if verdict is Verdict.COUNTS and answer.TTL <= 0:
+            self._witnesses.drop_lease(lease_id)
+            raise LeaseLost(lease_id)
+        return verdict, float(answer.TTL)
 
     async def _look(self, server: Server, key: str | None, give_up_s: float) -> tuple[rpc.ResponseHeader, int | None]:
         """A linearizable read through `server`: its header, and the revision at which `key` stands."""

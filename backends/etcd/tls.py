@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,8 +101,10 @@ async def explain(host: str, port: int, tls: Tls | None, *, timeout_s: float) ->
         return f"certificate verify failed: {error.verify_message}"
     except ssl.SSLError as error:
         return _tls_words(error.reason or str(error))
+    except socket.gaierror as error:
+        return error.strerror or "is a name that cannot be resolved"
     except OSError as error:
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _connect_and_look(host: str, port: int, tls: Tls | None) -> str:
