@@ -67,7 +67,7 @@ class Remains:
         return self._clean(now)
 
     def deleted(self, now: Instant) -> tuple[Remains, Verdict]:
-        """What the look found was deleted, all of it."""
+        """What the look found was deleted, all of it. A late write may have come between the two."""
         return replace(self, found=None)._clean(now)
 
     def refused(self) -> tuple[Remains, Verdict]:
@@ -80,5 +80,9 @@ class Remains:
         return replace(self, found=None), verdict
 
     def _clean(self, now: Instant) -> tuple[Remains, Verdict]:
-        in_doubt = self.doubt_until is not None and not now.reached(self.doubt_until)
-        return self, Verdict.LATER if in_doubt else Verdict.SETTLED
+        """Nothing is known to remain. Only a look that begins after the doubt is over can settle it."""
+        if self.doubt_until is None:
+            return self, Verdict.SETTLED
+        if now.reached(self.doubt_until):
+            return replace(self, doubt_until=None), Verdict.NOW
+        return self, Verdict.LATER

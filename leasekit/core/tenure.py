@@ -119,8 +119,9 @@ def resign_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Steps
     if contest.transfer_in_doubt and not isinstance(answer, e.Applied):
         reason = LossReason.TRANSFERRED
     unclear = isinstance(answer, e.Unavailable | e.Unknown)
-    # Whoever replaced the record left our candidate key where it was.
-    clean = isinstance(answer, e.Applied) and not _in_doubt(contest, ctx)
+    # Whoever replaced the record left our candidate key where it was. A doubt that is over by now may not have been
+    # when the request was applied.
+    clean = isinstance(answer, e.Applied) and contest.doubt_until is None
     disown = () if clean else (remains(contest, ctx),)
     return retired(contest), (e.Released(reason, confirmed=not unclear), *disown)
 
@@ -129,7 +130,7 @@ def transfer_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Ste
     """Surely refused: resign instead. Unknown: repeat, which settles it (rule 12)."""
     match answer:
         case e.Applied():
-            disown = (remains(contest, ctx),) if _in_doubt(contest, ctx) else ()
+            disown = (remains(contest, ctx),) if contest.doubt_until is not None else ()
             return retired(contest), (e.Released(LossReason.TRANSFERRED, confirmed=True), *disown)
         case e.Refused() | e.LeaseGone():
             return _resign(contest)
@@ -137,10 +138,6 @@ def transfer_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Ste
             return replace(doubting(contest, ctx), transfer_in_doubt=True), (e.Pause(),)
         case e.Unavailable():
             return contest, (e.Pause(),)
-
-
-def _in_doubt(contest: Contest, ctx: e.Context) -> bool:
-    return contest.doubt_until is not None and not ctx.now.reached(contest.doubt_until)
 
 
 def repeat_release(contest: Contest) -> Steps:
