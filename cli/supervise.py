@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from leasekit.cli import exit_codes
-from leasekit.cli.guard import Died, End, Guard
-from leasekit.cli.messages import Ended, NotStarted
 from leasekit.cli.report import Report
 from leasekit.cli.session import Session, note
 from leasekit.cli.signals import Signals
-from leasekit.cli.supervision import Cause
 from leasekit.clock import SYSTEM_CLOCK
 from leasekit.core.records import RequestRecord, utc
 from leasekit.election import RELEASE_TIMEOUT_S, ElectionCore
 from leasekit.errors import LeasekitError, LossReason
 from leasekit.tenure import Tenure
+from leasekit.watchdog.guard import Died, End, Guard
+from leasekit.watchdog.messages import Ended, NotStarted
+from leasekit.watchdog.supervision import Cause
 
 if TYPE_CHECKING:
     from leasekit.cli.run import Terms

@@ -11,8 +11,8 @@ import select
 import signal
 import sys
 
-from leasekit.cli.guard import Guard
 from leasekit.clock import SYSTEM_CLOCK
+from leasekit.watchdog.guard import Guard
 
 
 def main() -> None:

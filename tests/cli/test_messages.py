@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from leasekit.cli.messages import (
+from leasekit.clock import Instant
+from leasekit.watchdog.messages import (
     Channel,
     Deadline,
     Ended,
@@ -20,8 +21,7 @@ from leasekit.cli.messages import (
     decode,
     encode,
 )
-from leasekit.cli.supervision import Cause
-from leasekit.clock import Instant
+from leasekit.watchdog.supervision import Cause
 
 MESSAGES: list[Message] = [
     Deadline(Instant(1234567.123456789, 0.1)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from leasekit.cli import exit_codes
-from leasekit.cli.supervision import KILL_AGAIN_S, KILL_LEAD_S, SLEEP_MAX_S, Action, Cause, Supervision
 from leasekit.clock import Instant
 from leasekit.testing import ManualClock
+from leasekit.watchdog.supervision import KILL_AGAIN_S, KILL_LEAD_S, SLEEP_MAX_S, Action, Cause, Supervision
 
 GRACE_S = 2.0
 TTL_S = 10.0

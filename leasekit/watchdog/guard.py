@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import leasekit
-from leasekit.cli import processes, terminal
-from leasekit.cli.messages import (
+from leasekit.clock import SYSTEM_CLOCK, Instant
+from leasekit.errors import ConfigError
+from leasekit.watchdog import processes, terminal
+from leasekit.watchdog.messages import (
     Channel,
     Deadline,
     Ended,
@@ -26,14 +28,15 @@ from leasekit.cli.messages import (
     Stop,
     Suspended,
 )
-from leasekit.clock import SYSTEM_CLOCK, Instant
-from leasekit.errors import ConfigError
+
+__all__ = ["Died", "End", "Ended", "Guard", "NotStarted"]
 
 # A watchdog that has not reported an end this long after the deadline is stuck for good.
 WATCHDOG_LATE_S = 1.0
+LOOK_AGAIN_S = 0.005
 
 # `-I`: nothing from the working directory or PYTHONPATH can stand in for a module. `-S`: half the start-up time.
-_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from leasekit.cli.watchdog import main; main(sys.argv[1:])"
+_BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from leasekit.watchdog.process import main; main(sys.argv[1:])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +51,35 @@ class Guard:
     """A command under a watchdog. Ask `step` what happened whenever `fileno` is readable, until it answers an end."""
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], *, deadline: Instant, grace_s: float
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None,
+        *,
+        deadline: Instant,
+        grace_s: float,
+        adopt: bool = True,
     ) -> None:
+        """Start the watchdog, which starts the command.
+
+        `adopt`: whether this process exists for the command alone, so that it may take in orphans, stop when the command
+        is suspended, and hand its terminal over. A user's program does none of that for the sake of one job.
+        """
         if sys.platform == "linux" and not Path("/proc/self/stat").exists():
-            raise ConfigError("/proc", "is not mounted; `leasekit run` needs it to find what a command leaves behind")
-        # Should the watchdog die, the command is handed to this process and not to init.
-        processes.adopt_orphans()
+            raise ConfigError("/proc", "is not mounted; the watchdog needs it to find what a command leaves behind")
+        self._adopt = adopt
+        if adopt:
+            # Should the watchdog die, the command is handed to this process and not to init.
+            processes.adopt_orphans()
+        foreground = adopt and terminal.to_be_handed_over()
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.set_inheritable(True)
             package_root = Path(leasekit.__file__).parent.parent
             terms = (theirs.fileno(), os.getpid(), grace_s, deadline.boot_s, deadline.raw_s)
-            arguments = [str(package_root), *map(str, terms), str(int(terminal.to_be_handed_over())), *command]
+            arguments = [str(package_root), *map(str, terms), str(int(foreground)), *command]
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _BOOT, *arguments],
-                env=dict(environment),
+                env=None if environment is None else dict(environment),
                 # What the shell opened for the command is passed on, as env(1) and timeout(1) do.
                 close_fds=False,
                 # A group of its own: a signal to leasekit's whole group must not hit the watchdog as well.
@@ -143,6 +160,8 @@ class Guard:
     def _suspended(self, signal_number: int) -> None:
         """The command was stopped: let it have the terminal if it wants that, or stop along with it until continued."""
         wants_terminal = signal_number in (signal.SIGTTIN, signal.SIGTTOU)
+        if not self._adopt:
+            return
         if not (wants_terminal and terminal.in_foreground()):
             if terminal.holder() is None:
                 return  # no job control here: whoever stopped it will continue it
@@ -157,15 +176,19 @@ class Guard:
             terminal.give(os.getpgrp())
 
     def _kill_orphans(self) -> None:
-        """Kill what a dead watchdog has left. It was handed to this process, so it can be waited for."""
+        """Kill what a dead watchdog has left: all that was handed to this process, or else the command's group."""
         self._process.kill()
         self._process.wait()
-        while (family := processes.look(self._group or self._process.pid, os.getpid())).anyone_left:
+        if self._group is None and not self._adopt:
+            return
+        group, ancestor = self._group or self._process.pid, os.getpid() if self._adopt else None
+        while (family := processes.look(group, ancestor)).anyone_left:
             family.send(signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            select.select([], [], [], LOOK_AGAIN_S)
+            if self._adopt:
+                processes.reap_adopted(family, os.getpid())
+        if self._adopt:
             processes.reap_adopted(family, os.getpid())
-        processes.reap_adopted(family, os.getpid())
 
     def _finish(self) -> None:
         self._take_terminal_back()

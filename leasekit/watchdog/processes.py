@@ -52,12 +52,12 @@ class Family:
                 _send_to(member, signal_number)
 
 
-def look(group: int, ancestor: int) -> Family:
-    """The processes of the command with process group `group`, started below process `ancestor`."""
+def look(group: int, ancestor: int | None) -> Family:
+    """The processes of the command with process group `group`, and everybody below process `ancestor`."""
     table = _table()
     if table is None:
         return Family(group, (), _group_answers(group))
-    below = {ancestor}
+    below = {ancestor} if ancestor is not None else set()
     members: list[Process] = []
     # A child can have a lower id than its parent once ids wrap, so one pass in id order is not enough.
     while fresh := [process for process in table if process.parent in below and process.pid not in below]:

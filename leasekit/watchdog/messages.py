@@ -9,8 +9,8 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from leasekit.cli.supervision import Cause
 from leasekit.clock import Instant
+from leasekit.watchdog.supervision import Cause
 
 
 @dataclass(frozen=True, slots=True)

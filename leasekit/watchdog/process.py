@@ -20,10 +20,10 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from leasekit.cli import processes, terminal
-from leasekit.cli.messages import Channel, Deadline, Ended, Forward, NotStarted, Resume, Started, Stop, Suspended
-from leasekit.cli.supervision import Action, Cause, Supervision
 from leasekit.clock import SYSTEM_CLOCK, Instant
+from leasekit.watchdog import processes, terminal
+from leasekit.watchdog.messages import Channel, Deadline, Ended, Forward, NotStarted, Resume, Started, Stop, Suspended
+from leasekit.watchdog.supervision import Action, Cause, Supervision
 
 # They are meant for leasekit, which forwards them, or for the whole control group, the command included. Caught and
 # not ignored, since a command inherits what is ignored.
