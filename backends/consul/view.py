@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from leasekit.store import Changed, Entry, Resync
 
-_REMEMBERED_READS = 256
-_REMEMBERED_ENTRIES = 10_000
+# Reads and the entries that they showed, counted together.
+_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +32,30 @@ class Reads:
     """
 
     def __init__(self) -> None:
-        self._shown: OrderedDict[tuple[int, Target], tuple[Entry, ...]] = OrderedDict()
-        self._entries = 0
+        self._shown: OrderedDict[int, dict[Target, tuple[Entry, ...]]] = OrderedDict()
+        self._size = 0
 
     def remember(self, target: Target, revision: int, entries: tuple[Entry, ...]) -> None:
-        """Note what a read of `target` showed; older ones are forgotten."""
-        self._entries += len(entries) - len(self._shown.pop((revision, target), ()))
-        self._shown[revision, target] = entries
-        while len(self._shown) > _REMEMBERED_READS or self._entries > _REMEMBERED_ENTRIES:
-            self._entries -= len(self._shown.popitem(last=False)[1])
+        """Note what a read of `target` showed; the oldest are forgotten."""
+        shown = self._shown.setdefault(revision, {})
+        if target not in shown:
+            shown[target] = entries
+            self._size += 1 + len(entries)
+        while self._size > _REMEMBERED:
+            _, forgotten = self._shown.popitem(last=False)
+            self._size -= sum(1 + len(entries) for entries in forgotten.values())
 
     def known(self, target: Target, revision: int) -> tuple[Entry, ...] | None:
-        """What a read of `target` showed as of `revision`; None if that is not remembered."""
-        return self._shown.get((revision, target))
+        """What `target` was as of `revision`; None if no read is remembered that showed it."""
+        for read, entries in self._shown.get(revision, {}).items():
+            if read == target or (read.prefix and target.key.startswith(read.key)):
+                return tuple(entry for entry in entries if target.covers(entry.key))
+        return None
 
     def forget(self) -> None:
         """Forget everything: the revisions may not mean any more what they did."""
         self._shown.clear()
-        self._entries = 0
+        self._size = 0
 
 
 class View:

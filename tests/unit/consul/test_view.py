@@ -82,14 +82,19 @@ def test_who_knows_what_was_there_is_told_exactly_what_is_gone() -> None:
     assert view(index=9).since(KEY, 4, (entry("k", 4),)) == (Changed("k", None, 9),)
 
 
-def test_reads_are_remembered_by_target_and_revision() -> None:
+def test_a_read_is_known_by_its_revision_and_by_what_it_covered() -> None:
     reads = Reads()
-    reads.remember(ALL, 5, (entry("a", 5),))
-    assert reads.known(ALL, 5) == (entry("a", 5),)
-    assert reads.known(ALL, 6) is None
-    assert reads.known(KEY, 5) is None
-    reads.forget()
+    reads.remember(Target("q/", prefix=True), 5, (entry("q/a", 4), entry("q/ab", 5)))
+    reads.remember(KEY, 5, ())
+    assert reads.known(Target("q/", prefix=True), 5) == (entry("q/a", 4), entry("q/ab", 5))
+    assert reads.known(Target("q/ab", prefix=True), 5) == (entry("q/ab", 5),)
+    assert reads.known(Target("q/a", prefix=False), 5) == (entry("q/a", 4),)
+    assert reads.known(KEY, 5) == ()
+    assert reads.known(KEY, 6) is None
     assert reads.known(ALL, 5) is None
+    assert reads.known(Target("k", prefix=True), 5) is None
+    reads.forget()
+    assert reads.known(KEY, 5) is None
 
 
 def test_old_reads_make_room_for_new_ones() -> None:
@@ -98,7 +103,7 @@ def test_old_reads_make_room_for_new_ones() -> None:
     for revision in range(1, 6):
         reads.remember(ALL, revision, large)
     assert [reads.known(ALL, revision) is not None for revision in range(1, 6)] == [False, False, False, True, True]
-    for revision in range(10, 1000):
+    for revision in range(10, 20_000):
         reads.remember(KEY, revision, ())
     assert reads.known(KEY, 10) is None
-    assert reads.known(KEY, 999) == ()
+    assert reads.known(KEY, 19_999) == ()
