@@ -13,7 +13,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from leasekit import engine, retry
+from leasekit import retry
 from leasekit.clock import Clock
 from leasekit.core import events as e
 from leasekit.core import queue
@@ -239,15 +239,16 @@ class Elector:
     def _elected(self, elected: e.Elected) -> None:
         keys, id = self._contest.setup.keys, self._contest.setup.id
         self._keeper.led[keys.election] = self._contest.led
+        call_here = asyncio.get_running_loop().call_soon_threadsafe
         tenure = Tenure(
             election=keys.election,
             id=id,
             token=elected.token,
             belief=lambda: self._keeper.belief,
-            notice_deadline=lambda: engine.get().call(self._keeper.check_deadline),
+            notice_deadline=lambda: call_here(self._keeper.check_deadline),
             clock=self._clock,
         )
-        tenure.on_end(lambda reason: engine.get().call(self._ended, tenure, reason))
+        tenure.on_end(lambda reason: call_here(self._ended, tenure, reason))
         self._tenure = tenure
         self._history.began(tenure.token, tenure.id, over_hold=elected.over_hold)
         if self._campaign is None:

@@ -16,7 +16,7 @@ from leasekit.core.events import TrustEnded
 from leasekit.core.lease import Belief, check_timing
 from leasekit.core.records import Keys
 from leasekit.core.remains import Remains, Verdict
-from leasekit.errors import AuthError, LeasekitError, LeaseLost, LossReason, ProtocolError
+from leasekit.errors import AuthError, ConfigError, LeasekitError, LeaseLost, LossReason, ProtocolError
 from leasekit.store import Store
 
 Listener = Callable[[TrustEnded], None]
@@ -48,6 +48,7 @@ class Keeper:
         self._renew_at: Instant = clock.now()
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._idle_since: Instant | None = clock.now()
+        self._closed = False
 
     @property
     def requested_ttl_s(self) -> float:
@@ -72,7 +73,10 @@ class Keeper:
 
         Raises:
             ConfigError, AuthError, ProtocolError: the store refuses to grant such a lease.
+            ConfigError: this keeper was closed.
         """
+        if self._closed:
+            raise _closed()
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         self._hurry.set()
@@ -98,7 +102,7 @@ class Keeper:
                     await self._until_due()
                     if self._idle_too_long():
                         await self.give_back(timeout_s=self._ttl_s / 3)
-                    else:
+                    elif self.belief.lease_id is not None:  # not lost while waiting
                         await self._renew()
                 elif self._waiting:
                     await self._grant()
@@ -106,10 +110,14 @@ class Keeper:
                     return
         except LeasekitError as error:
             self._answer_waiting(error)
+        except Exception as error:
+            # A fault in the store's code. Without renewals the deadline ends what relies on the lease.
+            self._answer_waiting(error)
+            raise
 
     async def _grant(self) -> None:
         timeout_s = max(1.0, self._ttl_s / 3)
-        async for attempt in retry.while_unanswered(self._random):
+        async for attempt in retry.while_unanswered(self._random, stop=lambda: not self._waiting):
             with attempt:
                 sent_at = self._clock.now()
                 lease = await self._store.grant(self._ttl_s, timeout_s=timeout_s)
@@ -154,6 +162,8 @@ class Keeper:
             try:
                 async with asyncio.timeout(due_in_s):
                     await self._hurry.wait()
+                # One renewal for each time of asking: if it fails, the next one comes when it is due.
+                self._hurry.clear()
                 return
             except TimeoutError:
                 continue
@@ -199,7 +209,7 @@ class Keeper:
         for listener in list(self._listeners):
             listener(event)
 
-    def _answer_waiting(self, error: LeasekitError | None) -> None:
+    def _answer_waiting(self, error: Exception | None) -> None:
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if future.done():
@@ -233,12 +243,10 @@ class Keeper:
             task.add_done_callback(self._tasks.discard)
 
     async def _tidy(self) -> None:
-        """One pass over all remains, at most."""
+        """One pass over all remains, those included that come up meanwhile."""
+        later: list[Remains] = []
         async with self._tidying:
-            for remains in list(self._remains):
-                lease_id = self.belief.lease_id
-                if remains not in self._remains or lease_id is None:
-                    continue
+            while (remains := next((one for one in self._remains if one not in later), None)) is not None:
                 after, verdict = await self._remove(remains)
                 if remains not in self._remains:
                     continue
@@ -247,6 +255,7 @@ class Keeper:
                     await self.give_back(timeout_s=TIDY_TIMEOUT_S)
                 elif verdict is Verdict.LATER:
                     self._remains.append(after)
+                    later.append(after)
 
     async def _remove(self, remains: Remains) -> tuple[Remains, Verdict]:
         verdict = Verdict.NOW
@@ -280,7 +289,9 @@ class Keeper:
             return
 
     async def aclose(self, *, timeout_s: float) -> None:
-        """Stop renewing and give the lease back, within `timeout_s`."""
+        """Stop renewing and give the lease back, within `timeout_s`. Whoever waits for the lease gets a ConfigError."""
+        self._closed = True
+        self._answer_waiting(_closed())
         tasks = [*self._tasks, *([self._running] if self._running else [])]
         for task in tasks:
             task.cancel()
@@ -289,3 +300,7 @@ class Keeper:
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
         await self.give_back(timeout_s=timeout_s / 2)
+
+
+def _closed() -> ConfigError:
+    return ConfigError("store", "this connection was closed; connect anew")
