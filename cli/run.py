@@ -136,18 +136,11 @@ def environment(store: Session) -> Mapping[str, str]:
 
 def _checked_grace(grace_s: float | None, ttl_s: float) -> float:
     """The grace, or its default. Refused where the command would be told to stop before a renewal is even due."""
-    from leasekit.core.lease import check_timing, margin_s
+    from leasekit.core.lease import check_timing
 
     if grace_s is None:
         grace_s = min(5.0, ttl_s / 3)
     check_timing(ttl_s=ttl_s, grace_s=grace_s)
-    longest_s = ttl_s / 2 - margin_s(ttl_s)
-    if grace_s > longest_s:
-        raise ConfigError(
-            "--grace",
-            f"{grace_s:g} s is too long for a ttl of {ttl_s:g} s: one renewal that fails would stop the command. "
-            f"At most {longest_s:.2f} s, or raise --ttl above {2 * grace_s * 1.05 + 0.2:.1f} s",
-        )
     return grace_s
 
 

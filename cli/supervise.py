@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # How stale the watchdog's deadline may be. No wait here may be longer: none of them counts suspend.
 LOOK_EVERY_S = 0.1
+SHORTEST_LOOK_S = 0.01
 
 
 def run_elected(
@@ -58,8 +59,8 @@ def run_elected(
 
 def _start(core: ElectionCore, tenure: Tenure, terms: Terms, environment: Mapping[str, str]) -> Guard:
     own = {"LEASEKIT_ELECTION": core.name, "LEASEKIT_ID": tenure.id, "LEASEKIT_TOKEN": str(tenure.token)}
-    now = SYSTEM_CLOCK.now()  # read before what remains, so the deadline errs on the early side
-    deadline = now.plus(tenure.remaining_s)
+    # If it is over already, the watchdog starts nothing.
+    deadline = tenure.deadline or SYSTEM_CLOCK.now()
     return Guard(terms.command, {**environment, **own}, deadline=deadline, grace_s=terms.grace_s)
 
 
@@ -72,14 +73,12 @@ def _watch_over(guard: Guard, tenure: Tenure, signals: Signals, requests: list[R
                 guard.resume()
             else:
                 guard.forward(number)
-        now = SYSTEM_CLOCK.now()
-        remaining_s = tenure.remaining_s
-        if remaining_s > 0:
-            guard.extend(now.plus(remaining_s))
+        if (deadline := tenure.deadline) is not None:
+            guard.extend(deadline)
         if not stopping and (requests or tenure.loss is not None):
             stopping = True
             guard.stop()
-        signals.wait(guard.fileno(), min(LOOK_EVERY_S, max(remaining_s, 0.01)))
+        signals.wait(guard.fileno(), min(LOOK_EVERY_S, max(tenure.remaining_s, SHORTEST_LOOK_S)))
     return end
 
 

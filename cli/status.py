@@ -1,0 +1,143 @@
+"""`leasekit status`: elections, their leaders and queues, once or as they change."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import click
+
+from leasekit import retry
+from leasekit.cli import render, survey
+from leasekit.cli.options import one_of, store_options
+from leasekit.cli.session import Session, session
+from leasekit.cli.survey import ElectionView
+from leasekit.clock import SYSTEM_CLOCK
+from leasekit.core.records import check_name
+from leasekit.store import Entry, Resync
+
+COLUMNS = ("election", "state", "leader", "token", "held_for", "fails_over_in", "host", "pid", "waiting")
+REDRAW_S = 1.0
+# To the corner; then, after each line and at the end, clear what was there before.
+_HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+@click.command()
+@click.argument("name", required=False)
+@one_of(*render.FORMATS)
+@click.option("-w", "--watch", "keep_watching", is_flag=True, help="Go on, showing each change as it happens.")
+@store_options
+@click.pass_context
+def status(ctx: click.Context, name: str | None, output: str, keep_watching: bool) -> None:
+    """Show election NAME, or all elections of the store: who leads, for how long, and who waits.
+
+    "Fails over in" is the longest that the place stays empty if the leader dies now, while the store is well and
+    somebody waits. With -w, nothing is polled: the store tells of changes; only the times count on by themselves.
+    """
+    if name is not None:
+        check_name("name", name)
+    with session(ctx) as store:
+        if keep_watching:
+            store.run(_watch(store, name, output))
+        else:
+            _print(_shown(store.run(_look(store, name))[0], name), store, output)
+
+
+async def _look(store: Session, name: str | None) -> tuple[dict[str, Entry], int]:
+    snapshot = await store.connection.store.scan("" if name is None else f"{name}/", timeout_s=store.timeout_s)
+    return {entry.key: entry for entry in snapshot.entries}, snapshot.revision
+
+
+def _shown(entries: dict[str, Entry], name: str | None) -> list[ElectionView]:
+    return survey.elections(entries.values()) if name is None else [survey.election(name, entries)]
+
+
+def _print(views: Sequence[ElectionView], store: Session, output: str) -> None:
+    text = _text(views, store, output)
+    if text:
+        click.echo(text)
+
+
+def _text(views: Sequence[ElectionView], store: Session, output: str) -> str:
+    if output in ("json", "ndjson"):
+        return render.rows(output, "elections", [view.data() for view in views], ())
+    wall_s = SYSTEM_CLOCK.wall_s()
+    return render.rows(output, "elections", [_row(view, store, wall_s, output) for view in views], COLUMNS)
+
+
+def _row(view: ElectionView, store: Session, wall_s: float, output: str) -> render.Row:
+    row: dict[str, object] = {"election": view.election, "state": view.state, "waiting": view.waiting}
+    if view.leader is not None:
+        leader = view.leader
+        held_s = survey.age_s(leader.since, wall_s)
+        longest_s = store.connection.store.capabilities.expires_within_s(leader.ttl_s)
+        row |= {"leader": leader.id, "token": leader.token, "host": leader.host, "pid": leader.pid}
+        if output == "tsv":
+            row |= {"held_for": None if held_s is None else round(held_s), "fails_over_in": longest_s}
+        else:
+            row |= {"held_for": None if held_s is None else render.duration(held_s)}
+            row |= {"fails_over_in": f"{longest_s:.1f}s" if view.waiting else None}
+    return row
+
+
+async def _watch(store: Session, name: str | None, output: str) -> None:
+    """Print at each change; on a terminal, redraw in place and let the times count on."""
+    redraw = output == "table" and sys.stdout.isatty()
+    async with aclosing(_changes(store, name, tick_s=REDRAW_S if redraw else None)) as changes:
+        previous: list[ElectionView] | None = None
+        first = True
+        async for views in changes:
+            if redraw:
+                _draw(_text(views, store, output), clear=first)
+            elif views != previous:
+                _print(views, store, output)
+                sys.stdout.flush()
+            previous, first = views, False
+
+
+def _draw(text: str, *, clear: bool) -> None:
+    lines = "".join(f"{line}{_CLEAR_LINE}\n" for line in text.splitlines())
+    start = _HOME + (_CLEAR_BELOW if clear else "")
+    click.echo(f"{start}{lines}{_CLEAR_BELOW}", nl=False, color=True)
+    sys.stdout.flush()
+
+
+async def _changes(
+    store: Session, name: str | None, *, tick_s: float | None
+) -> AsyncGenerator[list[ElectionView], None]:
+    """The elections now, then at each change, and every `tick_s` seconds."""
+    entries, revision = await _look(store, name)
+    changed = asyncio.Event()
+
+    async def follow() -> None:
+        known = revision
+        prefix = "" if name is None else f"{name}/"
+        async for change in store.connection.store.watch(prefix, prefix=True, after=revision):
+            if isinstance(change, Resync):
+                async for attempt in retry.while_unanswered(store.connection.random):
+                    with attempt:
+                        fresh, known = await _look(store, name)
+                        entries.clear()
+                        entries.update(fresh)
+            elif change.revision <= known:
+                continue  # told from before the look
+            elif change.entry is None:
+                entries.pop(change.key, None)
+            else:
+                entries[change.key] = change.entry
+            changed.set()
+
+    following = asyncio.create_task(follow())
+    try:
+        while True:
+            changed.clear()
+            yield _shown(entries, name)
+            waiting = asyncio.create_task(changed.wait())
+            await asyncio.wait({waiting, following}, timeout=tick_s, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if following.done():
+                following.result()
+    finally:
+        following.cancel()
