@@ -76,8 +76,8 @@ def _begin(contest: Contest, ctx: e.Context) -> Steps:
         return replace(contest, phase=Phase.RENEWING), (e.RenewLease(),)
     if contest.candidate_revision is not None or contest.doubt_until is not None:
         return look(contest)
-    if not contest.once and not contest.setup.compares_empty:
-        # The store cannot say "nobody queues" in the claim itself. Whoever resigns and campaigns again would be elected
+    if contest.led and not contest.once and not contest.setup.compares_empty:
+        # The store cannot say "nobody queues" in the claim itself. Who has just led and campaigns again would be elected
         # over all that wait, since it is a watch ahead of them: so one more round trip, and in turn.
         return enqueue(contest)
     return claim_at_once(contest, ctx)
