@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -128,39 +128,38 @@ class OpenAfterClosing(MemoryStore):
         pass
 
 
-Suite = type[StoreConformance]
-BREACHES: list[tuple[type[MemoryStore], Callable[..., object]]] = [
-    (ForgetsToCompare, StoreConformance.test_compares_are_all_or_nothing),
-    (ForgetsToCompare, StoreConformance.test_a_late_claim_fails_once_its_candidate_is_deleted),
-    (ForgetsToCompare, StoreConformance.test_random_transactions_agree_with_the_memory_model),
-    (AppliesOneByOne, StoreConformance.test_all_puts_of_a_transaction_have_its_revision),
-    (AppliesOneByOne, StoreConformance.test_a_transaction_is_seen_whole_or_not_at_all),
-    (AppliesOneByOne, StoreConformance.test_a_put_on_a_dead_lease_applies_nothing),
-    (ComparesBeforeItWrites, StoreConformance.test_exactly_one_of_many_claims_wins),
-    (ComparesBeforeItWrites, StoreConformance.test_no_increment_is_lost),
-    (KeepsTheOldBinding, StoreConformance.test_a_put_without_a_lease_frees_the_key_from_it),
-    (KeepsTheOldBinding, StoreConformance.test_a_key_outlives_the_lease_that_it_was_taken_from),
-    (ReadsFromTheCache, StoreConformance.test_reads_show_every_write_that_was_acknowledged_before),
-    (ExpiresEarly, StoreConformance.test_an_expiry_comes_neither_early_nor_late),
-    (ExpiresEarly, StoreConformance.test_an_expiry_is_told_to_watches_in_time),
-    (ExpiresLate, StoreConformance.test_an_expiry_comes_neither_early_nor_late),
-    (ExpiresLate, StoreConformance.test_an_expiry_is_told_to_watches_in_time),
-    (NeverRenews, StoreConformance.test_renewing_starts_the_time_to_live_anew),
-    (RenewsTheDead, StoreConformance.test_a_revoked_lease_cannot_be_renewed),
-    (RenewsTheDead, StoreConformance.test_a_lease_without_keys_expires_too),
-    (GrantsAnything, StoreConformance.test_a_time_to_live_out_of_range_is_refused),
-    (GrantsAnything, StoreConformance.test_the_longest_time_to_live_is_granted),
-    (LooseLimits, StoreConformance.test_server_time_answers_where_declared),
-    (LooseLimits, StoreConformance.test_comparing_that_nothing_has_a_prefix),
-    (LosesHistory, StoreConformance.test_a_watch_opened_late_tells_what_it_missed),
-    (LosesHistory, StoreConformance.test_a_broken_watch_resumes_without_missing_anything),
-    (TellsTooMuch, StoreConformance.test_nothing_at_or_before_the_revision_is_told),
-    (TellsTooMuch, StoreConformance.test_neighbouring_keys_are_not_told),
-    (SharesPrefixes, StoreConformance.test_prefixes_do_not_see_each_other),
-    (SharesPrefixes, StoreConformance.test_a_watch_does_not_see_another_prefix),
-    (ScansUnsorted, StoreConformance.test_a_scan_is_in_key_order_whatever_the_order_of_puts),
-    (OpenAfterClosing, StoreConformance.test_a_closed_store_is_unavailable),
-    (OpenAfterClosing, StoreConformance.test_closing_the_store_ends_its_watches),
+BREACHES: list[tuple[type[MemoryStore], str]] = [
+    (ForgetsToCompare, "test_compares_are_all_or_nothing"),
+    (ForgetsToCompare, "test_a_late_claim_fails_once_its_candidate_is_deleted"),
+    (ForgetsToCompare, "test_random_transactions_agree_with_the_memory_model"),
+    (AppliesOneByOne, "test_all_puts_of_a_transaction_have_its_revision"),
+    (AppliesOneByOne, "test_a_transaction_is_seen_whole_or_not_at_all"),
+    (AppliesOneByOne, "test_a_put_on_a_dead_lease_applies_nothing"),
+    (ComparesBeforeItWrites, "test_exactly_one_of_many_claims_wins"),
+    (ComparesBeforeItWrites, "test_no_increment_is_lost"),
+    (KeepsTheOldBinding, "test_a_put_without_a_lease_frees_the_key_from_it"),
+    (KeepsTheOldBinding, "test_a_key_outlives_the_lease_that_it_was_taken_from"),
+    (ReadsFromTheCache, "test_reads_show_every_write_that_was_acknowledged_before"),
+    (ExpiresEarly, "test_an_expiry_comes_neither_early_nor_late"),
+    (ExpiresEarly, "test_an_expiry_is_told_to_watches_in_time"),
+    (ExpiresLate, "test_an_expiry_comes_neither_early_nor_late"),
+    (ExpiresLate, "test_an_expiry_is_told_to_watches_in_time"),
+    (NeverRenews, "test_renewing_starts_the_time_to_live_anew"),
+    (RenewsTheDead, "test_a_revoked_lease_cannot_be_renewed"),
+    (RenewsTheDead, "test_a_lease_without_keys_expires_too"),
+    (GrantsAnything, "test_a_time_to_live_out_of_range_is_refused"),
+    (GrantsAnything, "test_the_longest_time_to_live_is_granted"),
+    (LooseLimits, "test_server_time_answers_where_declared"),
+    (LooseLimits, "test_comparing_that_nothing_has_a_prefix"),
+    (LosesHistory, "test_a_watch_opened_late_tells_what_it_missed"),
+    (LosesHistory, "test_a_broken_watch_resumes_without_missing_anything"),
+    (TellsTooMuch, "test_nothing_at_or_before_the_revision_is_told"),
+    (TellsTooMuch, "test_neighbouring_keys_are_not_told"),
+    (SharesPrefixes, "test_prefixes_do_not_see_each_other"),
+    (SharesPrefixes, "test_a_watch_does_not_see_another_prefix"),
+    (ScansUnsorted, "test_a_scan_is_in_key_order_whatever_the_order_of_puts"),
+    (OpenAfterClosing, "test_a_closed_store_is_unavailable"),
+    (OpenAfterClosing, "test_closing_the_store_ends_its_watches"),
 ]
 
 
@@ -173,19 +172,17 @@ def suite_for(kind: type[MemoryStore], clock: ManualClock) -> StoreConformance:
     return Suite()
 
 
-def run(kind: type[MemoryStore], test: Callable[..., object]) -> None:
+def run(kind: type[MemoryStore], test: str) -> None:
     clock = ManualClock()
-    run_virtual(getattr(suite_for(kind, clock), test.__name__)(), clock)
+    run_virtual(getattr(suite_for(kind, clock), test)(), clock)
 
 
-@pytest.mark.parametrize(
-    ("kind", "test"), BREACHES, ids=[f"{kind.__name__}-{test.__name__}" for kind, test in BREACHES]
-)
-def test_a_breach_is_caught(kind: type[MemoryStore], test: Callable[..., object]) -> None:
+@pytest.mark.parametrize(("kind", "test"), BREACHES, ids=[f"{kind.__name__}-{test}" for kind, test in BREACHES])
+def test_a_breach_is_caught(kind: type[MemoryStore], test: str) -> None:
     with pytest.raises((AssertionError, pytest.fail.Exception, TimeoutError, LeaseLost)):
         run(kind, test)
 
 
-@pytest.mark.parametrize("test", sorted({test for _, test in BREACHES}, key=lambda test: test.__name__))
-def test_the_memory_store_passes_the_same_on_virtual_time(test: Callable[..., object]) -> None:
+@pytest.mark.parametrize("test", sorted({test for _, test in BREACHES}))
+def test_the_memory_store_passes_the_same_on_virtual_time(test: str) -> None:
     run(MemoryStore, test)
