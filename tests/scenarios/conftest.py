@@ -1,4 +1,4 @@
-"""The stores that scenarios are played on, each with the shortest ttl that all of them take."""
+"""The stores that scenarios are played on, each with a ttl that all of them take."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ from support.site import Site
 @pytest.fixture(params=["etcd", "consul", "sqlite"])
 def site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
     """Each store that processes can share."""
-    yield from _site(request, prefix, tmp_path)
+    yield from _site(request, prefix, tmp_path, ttl_s=1.0)
 
 
 @pytest.fixture(params=["etcd", "consul"])
 def network_site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
-    """Each store behind a network."""
-    yield from _site(request, prefix, tmp_path)
+    """Each store behind a network, one server."""
+    yield from _site(request, prefix, tmp_path, ttl_s=1.0)
 
 
-def _site(request: pytest.FixtureRequest, prefix: str, folder: Path) -> Iterator[Site]:
+@pytest.fixture(params=["etcd_cluster", "consul_cluster"])
+def cluster_site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
+    """Each store on three servers of this test's own. The ttl is one that survives the loss of the store's leader."""
+    yield from _site(request, prefix, tmp_path, ttl_s=5.0)
+
+
+def _site(request: pytest.FixtureRequest, prefix: str, folder: Path, ttl_s: float) -> Iterator[Site]:
     server = None if request.param == "sqlite" else request.getfixturevalue(request.param)
     url = f"sqlite:///{folder}/leases.db" if server is None else server.url(prefix)
     with leasekit.connect(url) as store:
-        yield Site(url, 1.0, store, folder, server)
+        yield Site(url, ttl_s, store, folder, prefix, server)

@@ -2,7 +2,8 @@
 
 Usage: worker.py URL ELECTION RECORD [--id ID] [--ttl S] [--priority N] [--once] [--tight].
 Appends JSON lines to RECORD; obeys lines on its standard input: `resign`, `transfer ID`, and at its end it stops. Without
-`--once` it campaigns again. With `--tight` it asks without any pause.
+`--once` it campaigns again. With `--tight` it asks without any pause. With `--faults RATE` that share of its
+requests is refused, lost, or applied or answered late.
 
 Instants are CLOCK_BOOTTIME's. A belief is written down so that it errs on the short side: a question answered yes
 proves belief at the moment before it was asked, once there was an earlier yes.
@@ -15,6 +16,7 @@ import ctypes
 import json
 import os
 import queue
+import random
 import signal
 import sys
 import threading
@@ -117,6 +119,16 @@ def obey(orders: queue.SimpleQueue[str], stop: threading.Event) -> None:
     orders.put("quit")
 
 
+def make_unreliable(store: leasekit.ConnectedStore, rate: float) -> None:
+    from leasekit.testing import FaultyStore, random_faults
+
+    seed = random.getrandbits(32)
+    print(f"faults by seed {seed}", flush=True)
+    connection = store.connection
+    # A connection opens its store from a URL alone; only a test puts another in its place.
+    connection._store = FaultyStore(connection._store, random_faults(random.Random(seed), rate=rate))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
@@ -127,6 +139,7 @@ def main() -> None:
     parser.add_argument("--priority", type=int, default=0)
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--tight", action="store_true")
+    parser.add_argument("--faults", type=float)
     given = parser.parse_args()
     pause_s = 0.0 if given.tight else ASK_EVERY_S
     if sys.platform == "linux":
@@ -136,6 +149,8 @@ def main() -> None:
     stop = threading.Event()
     threading.Thread(target=obey, args=(orders, stop), daemon=True).start()
     with leasekit.connect(given.url) as store:
+        if given.faults:
+            make_unreliable(store, given.faults)
         election = leasekit.Election(
             given.election, store, id=given.id, ttl_s=given.ttl, priority=given.priority, meta={"test": "scenario"}
         )

@@ -19,10 +19,12 @@ class Site:
     ttl_s: float
     store: leasekit.ConnectedStore
     folder: Path
+    prefix: str
     server: EtcdCluster | ConsulCluster | None = None
 
     @property
     def capabilities(self) -> Capabilities:
+        """What this store promises."""
         return self.store.connection.store.capabilities
 
     @property
@@ -30,6 +32,22 @@ class Site:
         """How long after its last renewal a lease is surely gone."""
         return self.capabilities.expires_within_s(self.ttl_s)
 
-    def team(self) -> Team:
+    @property
+    def servers(self) -> EtcdCluster | ConsulCluster:
+        """The servers, where there are any."""
+        assert self.server is not None, "this store has no server"
+        return self.server
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the only server."""
+        (endpoint,) = self.servers.endpoints
+        return endpoint
+
+    def url_by(self, *endpoints: str) -> str:
+        """The store's URL, by way of these addresses."""
+        return self.servers.url(self.prefix, endpoints=endpoints)
+
+    def team(self, *, ttl_s: float | None = None) -> Team:
         """Candidates over this store."""
-        return Team(self.folder, self.url, ttl_s=self.ttl_s)
+        return Team(self.folder, self.url, ttl_s=ttl_s or self.ttl_s)

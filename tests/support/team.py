@@ -162,9 +162,16 @@ class Team:
         queue = leasekit.Election(self.election, store, ttl_s=self.ttl_s).candidates()
         return [candidate.id for candidate in queue if candidate.id != leader]
 
-    def enlist(self, store: leasekit.ConnectedStore, id: str, *options: str, url: str | None = None) -> Candidate:
+    def enlist(
+        self,
+        store: leasekit.ConnectedStore,
+        id: str,
+        *options: str,
+        url: str | None = None,
+        wrapper: Sequence[str] = (),
+    ) -> Candidate:
         """Start a candidate and return once it leads or queues: whoever is enlisted later stands behind it."""
-        candidate = self.start(id, *options, url=url)
+        candidate = self.start(id, *options, url=url, wrapper=wrapper)
         self.wait_for(lambda: id in (*self.queue(store), self.leader(store)), SLACK_S, f"{id} campaigns")
         return candidate
 
