@@ -111,10 +111,13 @@ class Agents:
                     raise OutcomeUnknown(str(failed)) from None
                 reason = str(failed)
                 continue
-            if not failures.unavailable(answer.status, answer.body):
+            if answer.status < 429:
+                return answer
+            error = failures.failure(answer.status, answer.body, agent=client.agent, writes=writes)
+            if not isinstance(error, StoreUnavailable):
                 return answer
             self._leave(agent)
-            reason = str(failures.failure(answer.status, answer.body, agent=client.agent, writes=writes))
+            reason = str(error)
         raise StoreUnavailable(reason)
 
     def _leave(self, agent: int) -> None:

@@ -31,7 +31,10 @@ async def examine(agents: Agents, settings: Settings, *, timeout_s: float) -> He
     seen = await asyncio.gather(
         *(_look(agents, i, str(endpoint), timeout_s) for i, endpoint in enumerate(settings.endpoints))
     )
-    details = {"expiry": "Consul ends a session, and its keys, at twice its TTL after the last renewal."}
+    details = {
+        "expiry": "Consul ends a session, and its keys, at twice its TTL after the last renewal.",
+        "server time": "From the Date header, to the second: the clock of the machine that the agent runs on.",
+    }
     for found in seen:
         if found.agent is not None:
             details[f"{found.health.endpoint} agent"] = _kind(found.agent)

@@ -39,11 +39,6 @@ _MENDED_BY_CONFIGURATION = {
 _SHOWN_CHARACTERS = 300
 
 
-def unavailable(status: int, text: str) -> bool:
-    """Whether another agent may do better, and this one surely did nothing."""
-    return status == 429 or (status >= 500 and any(sign in text for sign in _NOT_APPLIED))
-
-
 def failure(status: int, text: str, *, agent: str, writes: bool) -> LeasekitError:
     """The error that an answer other than the expected one means."""
     said = f"Consul agent {agent} answered {status}: {text.strip()[:_SHOWN_CHARACTERS] or 'nothing'}"
@@ -55,9 +50,9 @@ def failure(status: int, text: str, *, agent: str, writes: bool) -> LeasekitErro
         return ConfigError("value", f"{said} (or write less at once)")
     if status == 429:
         return StoreUnavailable(f"{said} (see the agent's limits.http_max_conns_per_client)")
-    if unavailable(status, text):
-        return StoreUnavailable(said)
     if status >= 500:
+        if any(sign in text for sign in _NOT_APPLIED):
+            return StoreUnavailable(said)
         for sign, (field, message) in _MENDED_BY_CONFIGURATION.items():
             if text.startswith(sign):
                 return ConfigError(field, f"{message}. {said}")

@@ -135,7 +135,8 @@ class ConsulStore(Store):
             said = email.utils.parsedate_to_datetime(answer.headers.get("Date", ""))
         except ValueError:
             raise ProtocolError(f"Consul agent {answer.agent} gave no date") from None
-        # The header leaves the fraction out: the middle of that second is the best guess.
+        # It is the clock of the agent's machine, so a local agent only repeats what this machine believes. The header
+        # leaves the fraction out: the middle of that second is the best guess.
         return ServerTime(said.timestamp() + 0.5, 1.0)
 
     async def probe(self, *, timeout_s: float) -> Health:

@@ -26,6 +26,7 @@ FEEDS_MAX = 16
 WAIT_S = 10
 # Consul lengthens each wait by up to a sixteenth; the rest is for the answer.
 _ANSWER_S = WAIT_S * (1 + 1 / 16) + 2
+_ANSWER_AT_ONCE_S = 3
 
 # Between two queries of one feed: the more, the more often answers have shown nothing new.
 _SPACING_S = 0.005
@@ -122,7 +123,7 @@ class WatchHub:
         if target not in self._feeds and len(self._feeds.keys() - {_EVERYTHING}) >= FEEDS_MAX:
             target = _EVERYTHING
         feed = self._feeds.get(target)
-        if feed is None:
+        if feed is None or feed.task.done():
             feed = self._feeds[target] = _Feed(self._agents, self._root, target, self.reads)
             feed.task.add_done_callback(lambda _: self._finished(feed))
         feed.join(subscription)
@@ -240,7 +241,7 @@ class _Feed:
         if index is not None:
             params += [("index", str(index)), ("wait", f"{WAIT_S}s")]
         path = "/v1/kv/" + wire.full_key(self._root, self.target.key)
-        answer = await self._agents.block(path, params, timeout_s=_ANSWER_S)
+        answer = await self._agents.block(path, params, timeout_s=_ANSWER_AT_ONCE_S if index is None else _ANSWER_S)
         header = answer.headers.get("X-Consul-Index")
         if answer.status != 200 and (answer.status != 404 or header is None):
             raise failures.failure(answer.status, answer.body, agent=answer.agent, writes=False)

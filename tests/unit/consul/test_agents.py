@@ -138,10 +138,14 @@ async def test_an_agent_without_a_leader_is_passed_over(agents: Agents, opened: 
 async def test_an_unclear_failure_leaves_a_write_open(agents: Agents, opened: Open) -> None:
     agent, other = agents(), agents()
     agent.answer = lambda _: Reply(500, "leadership lost while committing log")
+    other.answer = lambda _: Reply(404, headers=INDEX)
     store = opened(agent.port, other.port)
     with pytest.raises(OutcomeUnknown):
         await put(store)
     assert other.requests == []
+    # A read is asked for anew at the other.
+    assert await store.get("k", timeout_s=1) is None
+    assert len(agent.requests) == 2
 
 
 async def test_the_token_goes_by_header_and_shows_nowhere(agents: Agents, opened: Open) -> None:
