@@ -105,13 +105,12 @@ def _examine_ttl(findings: Findings) -> None:
             f"a ttl of {granted_s:g} s may not outlast the failover of etcd's own leader: "
             f"take {ETCD_TTL_SAFE_S:g} s or more, or leaderships are lost whenever etcd changes its leader"
         )
-    skew_s = findings.wall_skew_s
-    if skew_s is not None and findings.server_time is not None:
-        if abs(skew_s) > WALL_SKEW_NOTED_S + findings.server_time.resolution_s:
-            findings.warnings.append(
-                f"this machine's wall clock and the store's differ by {abs(skew_s):.1f} s: who leads does not depend on "
-                f"it, but times in records will puzzle people"
-            )
+    skew_s, server = findings.wall_skew_s, findings.server_time
+    if skew_s is not None and server is not None and abs(skew_s) > WALL_SKEW_NOTED_S + server.resolution_s:
+        findings.warnings.append(
+            f"this machine's wall clock and the store's differ by {abs(skew_s):.1f} s: who leads does not depend on it, "
+            f"but times in records will puzzle people"
+        )
 
 
 def _examine_clocks(findings: Findings) -> None:

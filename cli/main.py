@@ -83,7 +83,7 @@ class LeasekitGroup(click.Group):
 
 
 def _complain(error: Exception) -> None:
-    if isinstance(error, LeasekitError):
+    if isinstance(error, LeasekitError | OSError):
         click.echo(f"leasekit: {error}", err=True)
     else:
         click.echo(

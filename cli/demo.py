@@ -1,0 +1,143 @@
+"""`leasekit demo`: three workers, one leader, and what happens when it is killed, paused, or told to go."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from leasekit.cli import exit_codes
+from leasekit.cli.demo_stage import Stage, Worker
+from leasekit.cli.options import Settings, store_options
+from leasekit.cli.session import Session
+from leasekit.fencing import SqlFence
+from leasekit.store import Delete
+
+WORKERS = ("ada", "bob", "cyd")
+TTL_S = 2.0
+# How long the others are watched at work, between two misfortunes.
+LOOK_ON_S = 1.2
+READY_TIMEOUT_S = 15.0
+FIRST_TIMEOUT_S = 10.0
+HANDOVER_TIMEOUT_S = 10.0
+BEYOND_BOUND_S = 5.0
+
+
+@click.command()
+@store_options
+@click.pass_context
+def demo(ctx: click.Context) -> None:
+    """Watch an election on this machine: a leader is killed, one is paused, one is told to go.
+
+    Three worker processes campaign over an SQLite file in a temporary directory, or over --store; the leader writes
+    lines into another SQLite file, guarded by its fencing token. Takes less than a minute, and cleans up.
+    """
+    settings = ctx.ensure_object(Settings)
+    with tempfile.TemporaryDirectory(prefix="leasekit-demo-") as folder:
+        url = settings.store_url or f"sqlite:///{Path(folder) / 'leases.db'}"
+        store = Session(Settings(url, settings.timeout_s))
+        try:
+            fine = _play(store, url, Path(folder))
+        finally:
+            store.run(store.connection.aclose(timeout_s=1.0))
+    ctx.exit(exit_codes.OK if fine else exit_codes.INTERNAL)
+
+
+def _play(store: Session, url: str, folder: Path) -> bool:
+    capabilities = store.connection.store.capabilities
+    ttl_s = max(TTL_S, capabilities.ttl_min_s)
+    bound_s = capabilities.expires_within_s(ttl_s)
+    database_file = folder / "work.db"
+    with closing(sqlite3.connect(database_file)) as database:
+        database.execute("CREATE TABLE line (number INTEGER PRIMARY KEY, token INTEGER, worker TEXT)")
+        SqlFence("lines").create_table(database)
+        database.commit()
+        with Stage(url, ttl_s, database_file) as stage:
+            try:
+                _introduce(stage, store.connection.url, ttl_s, bound_s)
+                measured = _scenes(stage, bound_s)
+            finally:
+                stage.end_all()
+                _clean_up(store, stage.election)
+        return _conclude(database, stage, measured)
+
+
+def _introduce(stage: Stage, url: str, ttl_s: float, bound_s: float) -> None:
+    stage.say(f"Three workers campaign over {url}, with leases of {ttl_s:g} s.")
+    stage.say(f"Who leads writes lines. If it dies, another is elected within {bound_s:.1f} s of its last renewal.")
+    for name in WORKERS:
+        stage.start(name)
+    for _ in WORKERS:
+        stage.wait_for("ready", READY_TIMEOUT_S)
+
+
+def _scenes(stage: Stage, bound_s: float) -> list[tuple[str, float]]:
+    """The three misfortunes; returns how long each left the place empty."""
+    patience_s = bound_s + BEYOND_BOUND_S
+    leader = stage.wait_for("elected", FIRST_TIMEOUT_S).worker
+    stage.look_on(LOOK_ON_S)
+
+    stage.act(f"kill -9 {leader.name}")
+    leader.kill()
+    elected = stage.wait_for("elected", patience_s)
+    measured = [(f"{leader.name} killed", stage.since_act_s(elected))]
+    leader = elected.worker
+    stage.look_on(LOOK_ON_S)
+
+    paused = _pause_at_work(stage, leader)
+    elected = stage.wait_for("elected", patience_s)
+    measured.append((f"{paused.name} paused", stage.since_act_s(elected)))
+    leader = elected.worker
+    stage.wait_for("wrote", patience_s, by=leader)
+    stage.act(f"kill -CONT {paused.name}: it goes on where it was, and writes as if it still led")
+    paused.resume()
+    stage.wait_for("refused", patience_s, by=paused)
+    stage.wait_for("lost", patience_s, by=paused)
+    stage.look_on(LOOK_ON_S)
+
+    stage.act(f"kill -TERM {leader.name}: it finishes its line and resigns")
+    leader.terminate()
+    stage.wait_for("resigned", HANDOVER_TIMEOUT_S, by=leader)
+    elected = stage.wait_for("elected", HANDOVER_TIMEOUT_S)
+    measured.append((f"{leader.name} resigned", stage.since_act_s(elected)))
+    stage.look_on(LOOK_ON_S)
+    return measured
+
+
+def _pause_at_work(stage: Stage, leader: Worker) -> Worker:
+    stage.forget()
+    stage.wait_for("computing", HANDOVER_TIMEOUT_S, by=leader)
+    stage.act(f"kill -STOP {leader.name}, between its look at the leadership and its write")
+    leader.pause()
+    return leader
+
+
+def _clean_up(store: Session, election: str) -> None:
+    """Leave nothing in a store that is the user's own."""
+
+    async def delete() -> None:
+        backend = store.connection.store
+        for entry in (await backend.scan(f"{election}/", timeout_s=store.timeout_s)).entries:
+            await backend.transact((), (Delete(entry.key),), timeout_s=store.timeout_s)
+
+    store.run(delete())
+
+
+def _conclude(database: sqlite3.Connection, stage: Stage, measured: Sequence[tuple[str, float]]) -> bool:
+    lines = database.execute("SELECT token, worker FROM line ORDER BY number").fetchall()
+    in_order = lines == sorted(lines, key=lambda line: int(line[0]))
+    stage.say("")
+    for what, empty_s in measured:
+        stage.say(f"{what}: the next leader was elected {_length(empty_s)} later")
+    tokens = list(dict.fromkeys(token for token, _ in lines))
+    stage.say(f"{len(lines)} lines written under tokens {', '.join(map(str, tokens))}; {stage.refused} write refused")
+    stage.say("every line stands in the order of the tokens" if in_order else "LINES STAND OUT OF ORDER")
+    return in_order and stage.refused > 0
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
