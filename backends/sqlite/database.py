@@ -28,12 +28,11 @@ class Database:
     def __init__(self, path: Path, clock: Clock, boot: Boot) -> None:
         self.path = path
         self.lock = threading.Lock()
-        self.openings = 0
-        """How often it was opened: if this rises, the file may be another one."""
         self._clock = clock
         self._boot = boot
         self._connection: sqlite3.Connection | None = None
         self._file: os.stat_result | None = None
+        self._openings = 0
         self._commits = 0
         self._last_seen: tuple[int, int, int] | None = None
         _databases.add(self)
@@ -78,13 +77,13 @@ class Database:
         return self._clock.now().boot_s
 
     def changed(self) -> bool:
-        """Whether anything was committed, by whomever, or the file was replaced, since the last call."""
+        """Whether anything may have been committed, by whomever, since the last call."""
         connection = self._connected()
         try:
             version: int = connection.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.Error as error:
             raise failure_of(error, self.path) from error
-        seen = self.openings, version, self._commits
+        seen = self._openings, version, self._commits
         changed = seen != self._last_seen
         self._last_seen = seen
         return changed
@@ -101,7 +100,7 @@ class Database:
         if self._connection is None:
             self._file = location.prepare(self.path)
             self._connection = schema.connect(self.path)
-            self.openings += 1
+            self._openings += 1
         return self._connection
 
     def _is_current(self) -> bool:

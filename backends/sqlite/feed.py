@@ -101,7 +101,7 @@ class Feed:
         self._watches: weakref.WeakSet[SqliteWatch] = weakref.WeakSet()
         self._new: weakref.WeakSet[SqliteWatch] = weakref.WeakSet()
         self._revision = 0
-        self._openings = 0
+        self._file_id = b""
         self._next_end_s: float | None = None
         self._behind = False
 
@@ -141,8 +141,7 @@ class Feed:
         """What to tell to whom."""
         news: list[tuple[SqliteWatch, Sequence[Event]]] = []
         changes = tables.changes(self._revision, self._root)
-        if self._openings != self._database.openings:
-            # Perhaps another file, whose revisions say nothing about this one's.
+        if self._file_id != tables.file_id:
             changes = Resync(tables.revision)
         for watch in list(self._watches):
             if isinstance(changes, Resync):
@@ -154,7 +153,7 @@ class Feed:
             mine_or_all = [history] if isinstance(history, Resync) else [*filter(watch.matches, history)]
             news.append((watch, mine_or_all))
         self._revision = tables.revision
-        self._openings = self._database.openings
+        self._file_id = tables.file_id
         self._next_end_s = tables.next_end_s()
         return news
 

@@ -20,12 +20,13 @@ _BUSY_MS = 5
 
 _TABLES = """
 CREATE TABLE state (
+    file_id BLOB NOT NULL,
     revision INTEGER NOT NULL,
     compacted INTEGER NOT NULL,
     boot_id TEXT NOT NULL,
     time_namespace TEXT NOT NULL
 );
-INSERT INTO state VALUES (0, 0, '', '');
+INSERT INTO state VALUES (randomblob(16), 0, 0, '', '');
 CREATE TABLE leases (id TEXT PRIMARY KEY, ttl_s REAL NOT NULL, ends_s REAL NOT NULL);
 CREATE INDEX leases_by_end ON leases (ends_s);
 CREATE TABLE entries (

@@ -59,13 +59,13 @@ class SqliteStore(Store):
     def __init__(
         self, path: Path, *, prefix: str = DEFAULT_PREFIX, clock: Clock = SYSTEM_CLOCK, boot: Boot | None = None
     ) -> None:
-        path = path.absolute()
+        path = path.absolute()  # the working directory may change before it is opened
         self.url = f"sqlite:///{quote(str(path))}" + ("" if prefix == DEFAULT_PREFIX else f"?prefix={quote(prefix)}")
-        self._path = path
+        self.path = path
         self._root = prefix + "/"
         self._clock = clock
-        self._database = Database(path, clock, boot or this_boot())
-        self._worker = Worker(self._database, self._root)
+        self.database = Database(path, clock, boot or this_boot())
+        self._worker = Worker(self.database, self._root)
         self._watches: weakref.WeakSet[SqliteWatch] = weakref.WeakSet()
         # A handle that is dropped unclosed takes its thread along.
         weakref.finalize(self, self._worker.stop)
@@ -111,7 +111,7 @@ class SqliteStore(Store):
 
     async def probe(self, *, timeout_s: float) -> Health:
         began_s = self._clock.now().boot_s
-        error, details = None, {"file": str(self._path)}
+        error, details = None, {"file": str(self.path)}
         try:
             details |= await self._read(Tables.describe, timeout_s)
         except LeasekitError as failure:
@@ -133,10 +133,10 @@ class SqliteStore(Store):
         await self._write(lambda tables, now_s: tables.compact(revision), timeout_s)
 
     async def _read(self, action: Callable[[Tables], _T], timeout_s: float) -> _T:
-        return await self._try(lambda: self._database.read(action), timeout_s, writes=False)
+        return await self._try(lambda: self.database.read(action), timeout_s, writes=False)
 
     async def _write(self, action: Callable[[Tables, float], _T], timeout_s: float) -> _T:
-        return await self._try(lambda: self._database.write(action), timeout_s, writes=True)
+        return await self._try(lambda: self.database.write(action), timeout_s, writes=True)
 
     async def _try(self, call: Callable[[], _T], timeout_s: float, *, writes: bool) -> _T:
         """The result of `call`, made again while another process is writing. Waiting here leaves the thread free."""
@@ -149,7 +149,7 @@ class SqliteStore(Store):
             except Busy:
                 if loop.time() + wait_s >= deadline_s:
                     raise StoreUnavailable(
-                        f"{self._path}: another process has been writing for {timeout_s:g} s: is one stopped or hung?"
+                        f"{self.path}: another process has been writing for {timeout_s:g} s: is one stopped or hung?"
                     ) from None
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _RETRY_LAST_S)

@@ -39,10 +39,14 @@ class Tables:
     def __init__(self, connection: sqlite3.Connection, boot: Boot) -> None:
         self._connection = connection
         self._boot = boot
-        self.revision, self.compacted, *stamped = connection.execute(
-            "SELECT revision, compacted, boot_id, time_namespace FROM state"
+        self.file_id: bytes
+        """Tells this file from another in its place, whose revisions would mean nothing."""
+        self.revision: int
+        self.compacted: int
+        self.file_id, self.revision, self.compacted, *stamped = connection.execute(
+            "SELECT file_id, revision, compacted, boot_id, time_namespace FROM state"
         ).fetchone()
-        self._began_at: int = self.revision
+        self._began_at = self.revision
         self._stamped = Boot(*stamped)
 
     # Leases and time.
