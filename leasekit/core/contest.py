@@ -102,6 +102,8 @@ class Contest:
     """That of the leadership held, or being let go."""
     token: int | None = None
     led: int = 0
+    left_alone: bool = False
+    """Whether nobody else queued when it last resigned, as far as the resignation saw."""
     watching: Watching = NOTHING
     wake_at: Instant | None = None
     leaderless_since: Instant | None = None

@@ -76,7 +76,7 @@ def _begin(contest: Contest, ctx: e.Context) -> Steps:
         return replace(contest, phase=Phase.RENEWING), (e.RenewLease(),)
     if contest.candidate_revision is not None or contest.doubt_until is not None:
         return look(contest)
-    if contest.led and not contest.once and not contest.setup.compares_empty:
+    if contest.led and not contest.left_alone and not contest.once and not contest.setup.compares_empty:
         # The store cannot say "nobody queues" in the claim itself. Who has just led and campaigns again would be elected
         # over all that wait, since it is a watch ahead of them: so one more round trip, and in turn.
         return enqueue(contest)

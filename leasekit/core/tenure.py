@@ -9,7 +9,7 @@ from leasekit.core import queue, records
 from leasekit.core.contest import Contest, Phase, Steps, Watching, doubting, remains, retired, send
 from leasekit.core.queue import Holder
 from leasekit.errors import LossReason, ProtocolError
-from leasekit.store import At, Delete, Entry, Get, Put
+from leasekit.store import At, Delete, Entry, Get, Op, Put
 
 
 def lead(contest: Contest, revision: int, token: int) -> Contest:
@@ -93,7 +93,10 @@ def _resign(contest: Contest) -> Steps:
     """Rule 8."""
     assert contest.leader_revision is not None
     keys = contest.setup.keys
-    ops = (Delete(keys.leader), Delete(contest.candidate_key), Delete(keys.request))
+    ops: tuple[Op, ...] = (Delete(keys.leader), Delete(contest.candidate_key), Delete(keys.request))
+    if not contest.setup.compares_empty:
+        # Whether the next claim must queue first (`election._begin`).
+        ops = (*ops, Get(keys.queue, prefix=True))
     return send(contest, Phase.RESIGNING, (At(keys.leader, contest.leader_revision),), ops)
 
 
@@ -123,7 +126,8 @@ def resign_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Steps
     # when the request was applied.
     clean = isinstance(answer, e.Applied) and contest.doubt_until is None
     disown = () if clean else (remains(contest, ctx),)
-    return retired(contest), (e.Released(reason, confirmed=not unclear), *disown)
+    left_alone = isinstance(answer, e.Applied) and answer.committed.reads == ((),)
+    return retired(replace(contest, left_alone=left_alone)), (e.Released(reason, confirmed=not unclear), *disown)
 
 
 def transfer_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Steps:
