@@ -87,13 +87,17 @@ class Client:
                 raise (doubt or last).error(changes=changes) from None
             await asyncio.sleep(wait_s)
 
-    async def attempt(self, server: Server, method: Method[Q, A], request: Q, *, timeout_s: float) -> A:
-        """Ask `server` once. Raises Failure."""
+    async def attempt(
+        self, server: Server, method: Method[Q, A], request: Q, *, timeout_s: float, without_leader: bool = False
+    ) -> A:
+        """Ask `server` once; `without_leader`: even if it knows no leader. Raises Failure."""
         give_up_s = asyncio.get_running_loop().time() + timeout_s
         token, metadata = await self.identify(server, timeout_s=timeout_s)
         left_s = give_up_s - asyncio.get_running_loop().time()
         if left_s <= 0:
             raise Failure(Fault.REFUSED, server.address, "no time was left to ask")
+        if without_leader:
+            metadata = metadata[len(_HAS_LEADER) :]
         try:
             return await self._unary(server, method, request, metadata, left_s)
         except Failure as failure:

@@ -66,9 +66,12 @@ class Server:
         loop = asyncio.get_running_loop()
         if self._connecting_since_s is None:
             self._connecting_since_s = loop.time()
-        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and self.trouble is None:
-            self.trouble = "cannot connect"
+        failing = state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        slow = loop.time() - self._connecting_since_s > _HEAD_START_S
+        if (failing or slow) and self.trouble is None and (self._explaining is None or self._explaining.done()):
             self._explaining = loop.create_task(self._explain())
+        if failing:
+            self.trouble = self.trouble or "cannot connect"
         return False
 
     def head_start_s(self) -> float:
@@ -115,7 +118,7 @@ class Server:
 
     async def _explain(self) -> None:
         why = await explain(self.host, self.port, self._tls, timeout_s=_EXPLAIN_S)
-        if self.trouble is not None:
+        if self._connecting_since_s is not None:
             self.trouble = why
 
 

@@ -58,8 +58,9 @@ _BY_WORDS = {
     "request is too large": Fault.INVALID,
 }
 
-# gRPC's own words, where the request surely did not leave.
+# gRPC's own words: here the request surely did not leave, there the server refused to read it.
 _NEVER_LEFT = ("failed to connect to all addresses", "DNS resolution failed")
+_NEVER_READ = "grpc: received message larger than max"
 
 _BY_CODE = {
     "UNAUTHENTICATED": Fault.TOKEN,
@@ -81,6 +82,8 @@ def classify(code: str, details: str) -> Fault:
         return known
     if details.startswith(_NEVER_LEFT):
         return Fault.REFUSED
+    if details.startswith(_NEVER_READ):
+        return Fault.INVALID
     return _BY_CODE.get(code, Fault.LOST)
 
 

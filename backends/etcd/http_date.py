@@ -17,7 +17,7 @@ async def date(host: str, port: int, tls: Tls | None) -> float:
         name = f"[{host}]" if ":" in host else host
         writer.write(f"GET /version HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n".encode())
         return date_of(await reader.readuntil(b"\r\n\r\n"))
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
         raise ValueError("it does not speak HTTP (--listen-client-http-urls moves that to another port)") from None
     finally:
         writer.transport.abort()

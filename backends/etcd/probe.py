@@ -81,7 +81,9 @@ async def _look(client: Client, server: Server, timeout_s: float) -> Look | str:
             round_trips_s = []
             for _ in range(_ROUNDS):
                 sent_s = loop.time()
-                status = await client.attempt(server, STATUS, rpc.StatusRequest(), timeout_s=timeout_s)
+                status = await client.attempt(
+                    server, STATUS, rpc.StatusRequest(), timeout_s=timeout_s, without_leader=True
+                )
                 round_trips_s.append(loop.time() - sent_s)
     except TimeoutError:
         return server.trouble or "does not answer"

@@ -92,11 +92,17 @@ def _system_roots(context: ssl.SSLContext) -> bytes | None:
 
 async def explain(host: str, port: int, tls: Tls | None, *, timeout_s: float) -> str:
     """Why gRPC cannot connect there. It hides the reason, so this connects once more and looks."""
+    connected = False
     try:
         async with asyncio.timeout(timeout_s):
-            return await _connect_and_look(host, port, tls)
+            reader, writer = await asyncio.open_connection(host, port)
+            connected = True
+            try:
+                return await _look(host, reader, writer, tls)
+            finally:
+                writer.transport.abort()
     except TimeoutError:
-        return "does not answer"
+        return f"accepts connections and says nothing{_other_scheme(tls)}" if connected else "does not answer"
     except ssl.SSLCertVerificationError as error:
         return f"certificate verify failed: {error.verify_message}"
     except ssl.SSLError as error:
@@ -104,22 +110,24 @@ async def explain(host: str, port: int, tls: Tls | None, *, timeout_s: float) ->
     except socket.gaierror as error:
         return error.strerror or "is a name that cannot be resolved"
     except OSError as error:
+        if connected:
+            return f"accepts connections and hangs up{_other_scheme(tls)}"
         return os.strerror(error.errno) if error.errno else str(error)
 
 
-async def _connect_and_look(host: str, port: int, tls: Tls | None) -> str:
-    reader, writer = await asyncio.open_connection(host, port, ssl=tls.context if tls else None)
-    try:
-        # With TLS 1.3 a server refuses our certificate only after the handshake has ended for us: so ask and listen.
-        writer.write(_HTTP2_PREFACE)
-        answer = await reader.read(9)
-    finally:
-        writer.transport.abort()
+async def _look(host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls: Tls | None) -> str:
+    if tls is not None:
+        await writer.start_tls(tls.context, server_hostname=host)
+    # With TLS 1.3 a server refuses our certificate only after the handshake has ended for us: so ask and listen.
+    writer.write(_HTTP2_PREFACE)
+    answer = await reader.read(9)
     if answer[3:4] == b"\x04":  # a SETTINGS frame: it speaks HTTP/2
         return "accepts connections, but gRPC could not use one"
-    if tls is None:
-        return "accepts connections, but does not speak etcd's protocol without TLS: is it etcd+tls://?"
-    return "accepts TLS connections, but does not speak etcd's protocol"
+    return f"accepts connections, but does not speak etcd's protocol{_other_scheme(tls)}"
+
+
+def _other_scheme(tls: Tls | None) -> str:
+    return " (is it etcd+tls://?)" if tls is None else " (is it etcd:// without +tls?)"
 
 
 def _tls_words(reason: str) -> str:
@@ -127,5 +135,5 @@ def _tls_words(reason: str) -> str:
     if "CERTIFICATE_REQUIRED" in reason or "BAD_CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
         return f"refuses our client certificate ({words}): see ?cert= and ?key="
     if "WRONG_VERSION" in reason or "RECORD_LAYER" in reason or "HTTP_REQUEST" in reason:
-        return f"does not speak TLS ({words}): is it etcd:// without +tls?"
+        return f"does not speak TLS: {words} (is it etcd:// without +tls?)"
     return f"TLS handshake failed: {words}"

@@ -69,6 +69,8 @@ def test_a_full_database_leaves_it_open() -> None:
         ("OUT_OF_RANGE", "etcdserver: too large lease TTL", Fault.INVALID),
         ("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", Fault.INVALID),
         ("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", Fault.INVALID),
+        ("INVALID_ARGUMENT", "etcdserver: request is too large", Fault.INVALID),
+        ("RESOURCE_EXHAUSTED", "grpc: received message larger than max (3000000 vs. 2097152)", Fault.INVALID),
         ("UNIMPLEMENTED", "unknown service etcdserverpb.KV", Fault.FOREIGN),
         ("DATA_LOSS", "etcdserver: corrupt cluster", Fault.FOREIGN),
     ],
