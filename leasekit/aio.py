@@ -6,6 +6,8 @@ The work itself is done on leasekit's own thread, so renewals do not wait for a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -17,7 +19,7 @@ from leasekit.election import DEFAULT_TTL_S, RELEASE_TIMEOUT_S, Candidate, Elect
 from leasekit.errors import LeadershipLost, LossReason
 from leasekit.leadership import LeadershipBase, current_leadership
 from leasekit.observe import Observation, ObservationClosed
-from leasekit.tenure import LONGEST_WAIT_S, Tenure
+from leasekit.tenure import LONGEST_WAIT_S
 
 T = TypeVar("T")
 
@@ -75,17 +77,25 @@ class Leadership(LeadershipBase):
         """Wait until it is over, and say why; None if `timeout_s` seconds pass first."""
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._tenure.on_end(lambda _reason: _call_soon(loop, over.set))
+
+        def tell(_reason: LossReason) -> None:
+            _call_soon(loop, over.set)
+
+        async def wait() -> LossReason:
+            while (reason := self._tenure.loss) is None:
+                # No timer counts suspend, so the clock is asked now and then.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(max(0.001, self._tenure.remaining_s), LONGEST_WAIT_S)):
+                        await over.wait()
+            return reason
+
+        self._tenure.on_end(tell)
         try:
-            async with asyncio.timeout(timeout_s):
-                while (reason := self._tenure.loss) is None:
-                    until_deadline_s = max(0.001, self._tenure.remaining_s)
-                    await asyncio.wait(
-                        [asyncio.ensure_future(over.wait())], timeout=min(until_deadline_s, LONGEST_WAIT_S)
-                    )
+            return await asyncio.wait_for(wait(), timeout_s)
         except TimeoutError:
             return self._tenure.loss
-        return reason
+        finally:
+            self._tenure.forget(tell)
 
     def add_lost_callback(self, callback: Callable[[LossReason], object]) -> None:
         """Call `callback(reason)` once when it is over, however it ends; at once if it is. On the running loop."""
@@ -95,7 +105,7 @@ class Leadership(LeadershipBase):
     async def resign(self, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
         """Let go. Stop the work first. Belief ends at once; returns when the store has confirmed it, or after
         `timeout_s` seconds: then the record is removed later, or runs out. Does nothing if it is over."""
-        if self._tenure.loss is None:
+        if self._held:
             self._let_go = True
             await _on_engine(self._core.resign(self._tenure, timeout_s))
 
@@ -113,14 +123,16 @@ class Leadership(LeadershipBase):
         return transferred
 
     async def __aenter__(self) -> Self:
-        self._entered.append(current_leadership.set(self))
+        self._enter()
         return self
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        current_leadership.reset(self._entered.pop())
-        await self.resign()
+        self._leave()
+        if self._held:
+            self._let_go = True
+            await _on_engine(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
@@ -180,15 +192,19 @@ class Election:
         """Queue until elected. Raises as `leasekit.Election.campaign` does. Cancelling it withdraws."""
 
         async def run() -> Leadership:
-            return self._leadership(await _on_engine(self._core.campaign(timeout_s), discard=self._discard))
+            return await _on_engine(self._elected(timeout_s), discard=_discard)
 
         return Campaign(run)
 
     async def try_campaign(self) -> Leadership | None:
         """Become the leader if nobody leads and nobody queues; else None at once. Raises as `campaign` does, and
         StoreUnavailable if the store does not answer within 5 s."""
-        tenure = await _on_engine(self._core.try_campaign(), discard=self._discard)
-        return None if tenure is None else self._leadership(tenure)
+
+        async def elected() -> Leadership | None:
+            tenure = await self._core.try_campaign()
+            return None if tenure is None else Leadership(tenure, self._core)
+
+        return await _on_engine(elected(), discard=_discard)
 
     async def leader(self) -> Leader | None:
         """Who leads now, by a linearizable read; None if nobody does."""
@@ -243,17 +259,14 @@ class Election:
         """
         return await _on_engine(operate.force_resign(self._core, timeout_s))
 
-    def _leadership(self, tenure: Tenure) -> Leadership:
-        return Leadership(tenure, self._core)
-
-    def _discard(self, tenure: Tenure | None) -> None:
-        """Elected in the moment in which the caller was cancelled: resign."""
-        if tenure is not None:
-            tenure.end(LossReason.RESIGNED)
+    async def _elected(self, timeout_s: float | None) -> Leadership:
+        return Leadership(await self._core.campaign(timeout_s), self._core)
 
     async def _campaign_until(self, stop: asyncio.Event | None) -> Leadership | None:
         if stop is None:
             return await self.campaign()
+        if stop.is_set():
+            return None
 
         async def elected() -> Leadership:
             return await self.campaign()
@@ -261,14 +274,23 @@ class Election:
         campaign, stopping = asyncio.ensure_future(elected()), asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait([campaign, stopping], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if campaign.done() and not campaign.cancelled() and campaign.exception() is None:
+                _discard(campaign.result())
+            raise
         finally:
             stopping.cancel()
-            if not campaign.done():
-                campaign.cancel()
+            campaign.cancel()
         return campaign.result() if campaign.done() else None
 
     def __repr__(self) -> str:
         return f"<Election {self.name!r} over {self._core.connection.url}>"
+
+
+def _discard(leadership: Leadership | None) -> None:
+    """Elected in the moment in which the caller was cancelled: resign."""
+    if leadership is not None:
+        leadership.tenure.end(LossReason.RESIGNED)
 
 
 class Observer(AsyncIterator[Leader | None]):
@@ -277,13 +299,17 @@ class Observer(AsyncIterator[Leader | None]):
     def __init__(self, core: ElectionCore) -> None:
         self._core = core
         self._observation: Observation | None = None
+        self._closed = False
 
     async def _begin(self) -> Observation:
         return Observation(self._core)
 
     async def __anext__(self) -> Leader | None:
+        if self._closed:
+            raise StopAsyncIteration
         if self._observation is None:
             self._observation = await _on_engine(self._begin())
+            weakref.finalize(self, self._observation.forget).atexit = False
         try:
             return await _on_engine(self._observation.next())
         except ObservationClosed:
@@ -291,6 +317,7 @@ class Observer(AsyncIterator[Leader | None]):
 
     async def close(self) -> None:
         """End the iteration, also for another task that waits in it."""
+        self._closed = True
         if self._observation is not None:
             await _on_engine(self._observation.close())
 

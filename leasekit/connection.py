@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from importlib.metadata import entry_points
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from leasekit import engine, urls
 from leasekit.clock import SYSTEM_CLOCK, Clock
 from leasekit.core.records import Keys
-from leasekit.errors import ConfigError, LossReason
+from leasekit.errors import ConfigError
 from leasekit.store import Store
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Connection:
         self._store: Store = self._open(self._url)
         self._keepers: dict[float, Keeper] = {}
         self._histories: dict[str, History] = {}
-        self._electors: weakref.WeakSet[Elector] = weakref.WeakSet()
+        self._electors: weakref.WeakValueDictionary[tuple[str, str, float], Elector] = weakref.WeakValueDictionary()
 
     @property
     def store(self) -> Store:
@@ -63,7 +63,11 @@ class Connection:
         if self._closed:
             raise ConfigError("store", "this connection was closed; connect anew")
         if self._pid != os.getpid():
-            self._begin()
+            with _lock:
+                if self._pid != os.getpid():
+                    # Kept for good: to collect it would be to close, from here, what the parent is using.
+                    _inherited.append((self._store, self._keepers, self._histories, list(self._electors.values())))
+                    self._begin()
         return self._store
 
     @property
@@ -72,7 +76,7 @@ class Connection:
         return self.store.url
 
     def elector(self, *, election: str, id: str, ttl_s: float, priority: int, meta: Mapping[str, Any]) -> Elector:
-        """A candidate's driver. Call on the engine's loop."""
+        """The driver of this candidate: the same for whoever names the same one. Call on the engine's loop."""
         from leasekit.core.contest import Setup
         from leasekit.elector import Elector
         from leasekit.history import History
@@ -87,11 +91,15 @@ class Connection:
             compares_empty=store.capabilities.compares_empty,
             meta=tuple(meta.items()),
         )
+        elector = self._electors.get((election, id, ttl_s))
+        if elector is not None:
+            elector.setup = setup
+            return elector
         if election not in self._histories:
             self._histories[election] = History(setup.keys, store, self.clock)
         history = self._histories[election]
         elector = Elector(setup, store, self._keeper(ttl_s), history, clock=self.clock, random=self.random)
-        self._electors.add(elector)
+        self._electors[election, id, ttl_s] = elector
         return elector
 
     def _keeper(self, ttl_s: float) -> Keeper:
@@ -106,26 +114,28 @@ class Connection:
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
-        for elector in list(self._electors):
-            if elector.tenure is not None:
-                elector.tenure.end(LossReason.CLOSED)
+        # First the electors, so that the next leaders need not wait and the histories get their lines, then the leases.
+        await _within(
+            timeout_s * 0.4, [elector.close(timeout_s=timeout_s * 0.4) for elector in self._electors.values()]
+        )
         keepers, self._keepers = list(self._keepers.values()), {}
-        closing = [asyncio.ensure_future(keeper.aclose(timeout_s=timeout_s * 0.8)) for keeper in keepers]
-        # A turn of the loop, in which the electors hear of the ends and the histories get their lines.
-        await asyncio.sleep(0)
-        closing += [asyncio.ensure_future(history.flush()) for history in self._histories.values()]
-        if closing:
-            await asyncio.wait(closing, timeout=timeout_s * 0.8)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.2, timeout_s * 0.2)):
-                await self._store.aclose()
+        closing = [keeper.aclose(timeout_s=timeout_s * 0.4) for keeper in keepers]
+        await _within(timeout_s * 0.4, [*closing, *(history.flush() for history in self._histories.values())])
+        await _within(max(0.2, timeout_s * 0.2), [self._store.aclose()])
 
     def tenures(self) -> list[Tenure]:
         """The leaderships held over this connection now."""
-        return [elector.tenure for elector in list(self._electors) if elector.tenure is not None]
+        return [elector.tenure for elector in self._electors.values() if elector.tenure is not None]
 
     def __repr__(self) -> str:
         return f"<leasekit connection to {self._url.redacted}>"
+
+
+async def _within(limit_s: float, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it, at the same time, as far as it gets in `limit_s` seconds and whatever the store says to it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await asyncio.gather(*work, return_exceptions=True)
 
 
 def _opener(scheme: str) -> Any:
@@ -139,12 +149,13 @@ def _opener(scheme: str) -> Any:
 
 _open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 _shared: dict[str | None, Connection] = {}
-_shared_lock = threading.Lock()
+_lock = threading.Lock()
+_inherited: list[object] = []
 
 
 def shared(url: str | None) -> Connection:
     """The process's one connection for this URL: elections that name a store alike share its lease and its stream."""
-    with _shared_lock:
+    with _lock:
         connection = _shared.get(url)
         if connection is None or connection._closed:
             connection = _shared[url] = Connection(url)
@@ -152,7 +163,7 @@ def shared(url: str | None) -> Connection:
 
 
 def _close_all() -> None:
-    open_now = [connection for connection in _open_connections if not connection._closed]
+    open_now = [connection for connection in list(_open_connections) if not connection._closed]
     if not open_now or engine._engine is None:
         return
 
@@ -160,12 +171,13 @@ def _close_all() -> None:
         closing = [asyncio.ensure_future(connection.aclose(timeout_s=EXIT_TIMEOUT_S)) for connection in open_now]
         await asyncio.wait(closing, timeout=EXIT_TIMEOUT_S)
 
-    engine.get().submit(close()).exception(timeout=EXIT_TIMEOUT_S + 1)
+    with contextlib.suppress(TimeoutError):
+        engine.get().submit(close()).exception(timeout=EXIT_TIMEOUT_S + 1)
 
 
 def _forget_locks() -> None:
-    global _shared_lock
-    _shared_lock = threading.Lock()
+    global _lock
+    _lock = threading.Lock()
 
 
 engine.before_exit(_close_all)

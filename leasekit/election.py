@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -13,7 +14,7 @@ from leasekit.connection import Connection
 from leasekit.core import queue, records
 from leasekit.core.lease import check_timing
 from leasekit.core.records import HoldRecord, Keys, PastLeadership
-from leasekit.errors import ConfigError
+from leasekit.errors import ConfigError, LeadershipLost, OutcomeUnknown
 from leasekit.store import Entry, Get
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class ElectionCore:
         self.priority = priority
         self.meta = _checked_meta(meta)
         self.keys = Keys(name)
-        self._made_id: tuple[int, str] | None = None
+        self._made_id = _made_id()
         self._elector: tuple[int, Elector] | None = None
 
     @property
@@ -90,9 +91,8 @@ class ElectionCore:
         """The candidate's id: the given one, or `host-pid-random`, made anew in a forked child."""
         if self._given_id is not None:
             return self._given_id
-        if self._made_id is None or self._made_id[0] != os.getpid():
-            host = "".join(c if c.isalnum() and c.isascii() else "-" for c in socket.gethostname()).strip("-") or "host"
-            self._made_id = (os.getpid(), f"{host[:100]}-{os.getpid()}-{secrets.token_hex(4)}")
+        if self._made_id[0] != os.getpid():
+            self._made_id = _made_id()
         return self._made_id[1]
 
     def elector(self) -> Elector:
@@ -120,6 +120,13 @@ class ElectionCore:
     async def transfer(self, tenure: Tenure, to: str, timeout_s: float) -> bool:
         return await self.elector().transfer(tenure, to, timeout_s=timeout_s)
 
+    async def release(self, tenure: Tenure, timeout_s: float) -> None:
+        """The work has stopped: transfer if an operator asked for that and it can be done, else resign."""
+        if tenure.wish is not None and tenure.wish.to is not None:
+            with contextlib.suppress(ConfigError, LeadershipLost, OutcomeUnknown):  # the candidate has gone
+                await self.transfer(tenure, tenure.wish.to, timeout_s)
+        await self.resign(tenure, timeout_s)
+
     async def leader(self, timeout_s: float = READ_TIMEOUT_S) -> Leader | None:
         return leader_of(await self.connection.store.get(self.keys.leader, timeout_s=timeout_s))
 
@@ -141,6 +148,12 @@ class ElectionCore:
         assert committed is not None, "a transaction that compares nothing is not refused"
         (found,) = committed.reads
         return (found[0] if found else None), committed.revision
+
+
+def _made_id() -> tuple[int, str]:
+    """An id for a candidate that was given none, and the process that it is for."""
+    host = "".join(c if c.isalnum() and c.isascii() else "-" for c in socket.gethostname()).strip("-") or "host"
+    return os.getpid(), f"{host[:100]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def leader_of(entry: Entry | None) -> Leader | None:

@@ -1,12 +1,13 @@
 """Drives one candidate's contest: carries out what the pure core decides, and tells it what happened.
 
-Everything here runs on the engine's loop. There is one task for the request under way, one for each watched key, and
-timers; the decisions are all in `leasekit.core.election`.
+Everything here runs on the engine's loop. There is one task for the request under way, one for each watched key
+(`leasekit.watches`), and timers; the decisions are all in `leasekit.core.election`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -16,12 +17,13 @@ from typing import Any
 from leasekit import retry
 from leasekit.clock import Clock
 from leasekit.core import events as e
-from leasekit.core import queue
+from leasekit.core import queue, records
 from leasekit.core.contest import Contest, Phase, Setup
 from leasekit.core.election import step
 from leasekit.core.records import RequestRecord
 from leasekit.errors import (
     ConfigError,
+    LeadershipLost,
     LeasekitError,
     LeaseLost,
     LossReason,
@@ -31,11 +33,11 @@ from leasekit.errors import (
 )
 from leasekit.history import History
 from leasekit.keeper import Keeper
-from leasekit.store import Committed, Resync, Store
+from leasekit.store import Committed, Store
 from leasekit.tenure import Tenure
+from leasekit.watches import Watches
 
 SHORTEST_REQUEST_TIMEOUT_S = 1.0
-WATCH_AFTER_S = 0.01
 
 
 class Elector:
@@ -48,13 +50,14 @@ class Elector:
         self._keeper = keeper
         self._clock = clock
         self._random = random
+        self.setup = setup
+        """What the next campaign goes by."""
         self._contest = Contest(setup)
         self._history = history
         self._inbox: deque[e.Event] = deque()
         self._stepping = False
-        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._watches = Watches(store, self._feed, self._listening, pause_s=self._longest_pause_s())
         self._timer: asyncio.TimerHandle | None = None
-        self._watch_timer: asyncio.TimerHandle | None = None
         self._pauses = 0
         self._unanswered: LeasekitError | None = None
         self._campaign: asyncio.Future[Tenure | None] | None = None
@@ -103,7 +106,8 @@ class Elector:
         return tenure
 
     def _refuse_a_second(self) -> None:
-        if self._campaign is not None or (self._tenure is not None and self._tenure.loss is None):
+        tenure = self._tenure
+        if self._campaign is not None or (tenure is not None and (tenure.loss is None or tenure.wish is not None)):
             raise ConfigError(
                 "id",
                 f"{self._contest.setup.id!r} already campaigns or leads in election "
@@ -124,11 +128,12 @@ class Elector:
         return NotElected(f"not elected in {election!r} within {timeout_s:g} s{why}")
 
     async def _begin(self, once: bool) -> None:
-        keys, id = self._contest.setup.keys, self._contest.setup.id
+        keys, id = self.setup.keys, self.setup.id
         self._join()
         earlier = await self._keeper.take_back(keys, id)
         self._contest = replace(
             self._contest,
+            setup=self.setup,
             led=max(self._keeper.led.get(keys.election, 0), earlier.led if earlier else 0),
             lease_id=earlier.lease_id if earlier else self._contest.lease_id,
             doubt_until=earlier.doubt_until if earlier else None,
@@ -150,9 +155,13 @@ class Elector:
     async def transfer(self, tenure: Tenure, to: str, *, timeout_s: float) -> bool:
         """Hand over to the candidate `to`. False: it had gone by the time that belief had ended; resigned instead.
 
-        Raises ConfigError, and goes on leading, if no such candidate queues now.
+        Raises:
+            ConfigError: no such candidate queues now; goes on leading.
+            LeadershipLost: it was over before.
+            OutcomeUnknown: the store did not confirm it. Belief has ended in any case.
         """
-        tenure.check()
+        if tenure.wish is None:
+            tenure.check()
         keys = self._contest.setup.keys
         committed = await self._store.transact((), queue.look_ops(keys), timeout_s=timeout_s)
         assert committed is not None, "a transaction that compares nothing is not refused"
@@ -160,24 +169,36 @@ class Elector:
         entry = look.candidate(keys.candidate(to))
         if entry is None or to == tenure.id:
             raise ConfigError("to", f"no other candidate {to!r} queues in election {tenure.election!r}")
-        tenure.end(LossReason.TRANSFERRED)
+        records.load_candidate(entry.value)  # raises here what would otherwise come up when belief has ended
         if tenure is not self._tenure:
-            return False
+            raise LeadershipLost(tenure.loss or LossReason.RESIGNED, election=tenure.election, token=tenure.token)
+        tenure.end(LossReason.TRANSFERRED)
         released = await self._let_go(e.Transfer(entry, look.base, self._clock.wall_s()), timeout_s)
-        return released is not None and released.reason is LossReason.TRANSFERRED
+        if released is None or not released.confirmed:
+            raise OutcomeUnknown(f"the store did not confirm the transfer of {tenure.election!r} to {to!r}")
+        return released.reason is LossReason.TRANSFERRED
+
+    async def close(self, *, timeout_s: float) -> None:
+        """Leave the election because the connection is closed: a campaign fails, a leadership ends (`closed`)."""
+        if self._campaign is not None and not self._campaign.done():
+            self._campaign.set_exception(ConfigError("store", "this connection was closed; connect anew"))
+        if self._tenure is not None:
+            self._tenure.end(LossReason.CLOSED)
+            if self._contest.leads:
+                await self._let_go(e.Resign(), timeout_s)
 
     async def _let_go(self, event: e.Resign | e.Transfer, timeout_s: float) -> e.Released | None:
-        release: asyncio.Future[e.Released] = asyncio.get_running_loop().create_future()
-        self._release = release
-        self._feed(event)
+        release = self._release
+        if release is None or release.done():
+            release = self._release = asyncio.get_running_loop().create_future()
+            self._feed(event)
         try:
             async with asyncio.timeout(timeout_s):
-                return await release
+                return await asyncio.shield(release)
         except TimeoutError:
             return None
         finally:
-            self._release = None
-            if not release.done() or release.cancelled():
+            if not release.done():
                 self._feed(e.GiveUp())
 
     # Stepping the core.
@@ -199,8 +220,11 @@ class Elector:
                     self._carry_out(action)
         finally:
             self._stepping = False
-        self._follow_watches()
+        self._watches.follow(self._contest.watching, waiting=self._contest.phase is Phase.WAITING)
         self._follow_timer()
+        if self._listening():
+            for told in self._watches.unheard():
+                self._feed(told)
         if self._contest.phase is Phase.IDLE:
             self._retired.set()
         if self.idle and not self._inbox:
@@ -259,7 +283,7 @@ class Elector:
     def _ended(self, tenure: Tenure, reason: LossReason) -> None:
         """Whoever ended it, the user's thread included: let go in the store as well, if that is still to be done."""
         self._history.ended(tenure.token, tenure.id, reason)
-        if tenure is self._tenure:
+        if tenure is self._tenure and tenure.wish is None:
             self._feed(e.Resign())
 
     def _lost(self, reason: LossReason) -> None:
@@ -288,20 +312,18 @@ class Elector:
 
     def _asked(self, request: RequestRecord) -> None:
         tenure = self._tenure
-        if tenure is None:
-            return
-        if tenure.on_request is not None:
-            tenure.on_request(request)
-        else:
+        understood = request.action == ("resign" if request.to is None else "transfer")
+        if tenure is not None and understood and not tenure.ask(request):
             self._start(self._obey(tenure, request))
 
     async def _obey(self, tenure: Tenure, request: RequestRecord) -> None:
-        """Nobody here can stop the work first, so the holder is told by the loss, then the store."""
+        """Nobody here is known to be at work, so the holder is told by the loss, then the store."""
         timeout_s = self._request_timeout_s()
-        if request.action == "transfer" and request.to is not None:
-            await self.transfer(tenure, request.to, timeout_s=timeout_s)
-        elif request.action == "resign":
-            await self.resign(tenure, timeout_s=timeout_s)
+        with contextlib.suppress(LeasekitError):  # not to be done: leads on, and the operator gets no answer
+            if request.to is not None:
+                await self.transfer(tenure, request.to, timeout_s=timeout_s)
+            else:
+                await self.resign(tenure, timeout_s=timeout_s)
 
     # Requests.
 
@@ -322,9 +344,12 @@ class Elector:
             self._unanswered = error
             answer = e.Unavailable(number)
         except LeasekitError as error:
-            self._failed(error)
-            self._feed(e.GiveUp())
-            return
+            if self._contest.phase is not Phase.CHECKING:
+                self._failed(error)
+                self._feed(e.GiveUp())
+                return
+            # A leader whose read is refused leads on: the deadline decides.
+            answer = e.Unavailable(number)
         else:
             self._pauses = 0
             answer = e.Refused(number) if committed is None else e.Applied(number, committed)
@@ -354,39 +379,9 @@ class Elector:
 
     # Watches and timers.
 
-    def _follow_watches(self) -> None:
-        """See to it that the watches are those that the contest's state asks for.
-
-        Whoever waits needs them now. A leader, or one who has left, can do with them a little later, since a watch
-        tells what happened since its revision: so a short leadership goes without.
-        """
-        if self._contest.watching.keys == self._watches.keys():
-            return
-        if self._contest.phase is Phase.WAITING:
-            self._match_watches()
-        elif self._watch_timer is None:
-            self._watch_timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._match_watches)
-
-    def _match_watches(self) -> None:
-        if self._watch_timer is not None:
-            self._watch_timer.cancel()
-            self._watch_timer = None
-        wanted = self._contest.watching.keys
-        for key in [key for key in self._watches if key not in wanted]:
-            self._watches.pop(key).cancel()
-        for key in wanted - self._watches.keys():
-            self._watches[key] = asyncio.create_task(self._watch(key, self._contest.watching.after))
-
-    async def _watch(self, key: str, after: int) -> None:
-        try:
-            async for change in self._store.watch(key, after=after):
-                if isinstance(change, Resync):
-                    self._feed(e.Missed())
-                else:
-                    self._feed(e.Seen(change.key, change.entry, change.revision))
-        except LeasekitError:
-            # The store refuses to be watched (credentials): the timed looks go on, and say so to the campaign.
-            self._watches.pop(key, None)
+    def _listening(self) -> bool:
+        """Whether the contest heeds its watches now; while a request is under way it does not."""
+        return self._contest.phase in (Phase.WAITING, Phase.LEADING)
 
     def _follow_timer(self) -> None:
         wake_at = self._contest.wake_at

@@ -21,13 +21,13 @@ class Engine:
     """A thread that runs an asyncio loop until `stop`."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="leasekit-engine", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` on the loop. Cancelling the future cancels it; its result may still come first."""
@@ -37,7 +37,7 @@ class Engine:
             if not outcome.set_running_or_notify_cancel():
                 work.close()
                 return
-            task = self._loop.create_task(work)
+            task = self.loop.create_task(work)
             # A running concurrent future cannot be cancelled, so cancellation goes by way of the task.
             _tasks[outcome] = task
             task.add_done_callback(finish)
@@ -51,7 +51,7 @@ class Engine:
             else:
                 outcome.set_result(task.result())
 
-        self._loop.call_soon_threadsafe(start)
+        self.loop.call_soon_threadsafe(start)
         return outcome
 
     def run(self, work: Coroutine[Any, Any, T], *, discard: Callable[[T], object] | None = None) -> T:
@@ -78,8 +78,9 @@ class Engine:
         outcome.add_done_callback(finish)
 
     def call(self, function: Callable[..., object], *args: object) -> None:
-        """Call `function` on the loop, soon; return at once. From any thread."""
-        self._loop.call_soon_threadsafe(function, *args)
+        """Call `function` on the loop, soon; return at once. From any thread. After the end, nothing is called."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(function, *args)
 
     def stop(self) -> None:
         """End the thread. What still runs on it is cancelled."""
@@ -89,19 +90,20 @@ class Engine:
             for task in others:
                 task.cancel()
             await asyncio.wait(others, timeout=1.0) if others else None
-            await self._loop.shutdown_asyncgens()
-            self._loop.stop()
+            await self.loop.shutdown_asyncgens()
+            self.loop.stop()
 
-        asyncio.run_coroutine_threadsafe(cancel_all(), self._loop)
+        asyncio.run_coroutine_threadsafe(cancel_all(), self.loop)
         self._thread.join(timeout=2.0)
         if not self._thread.is_alive():
-            self._loop.close()
+            self.loop.close()
 
 
 _tasks: dict[Future[Any], asyncio.Task[Any]] = {}
 _engine: Engine | None = None
 _lock = threading.Lock()
 _at_exit: list[Callable[[], None]] = []
+_inherited: list[object] = []
 
 
 def get() -> Engine:
@@ -120,18 +122,25 @@ def before_exit(function: Callable[[], None]) -> None:
 
 
 def _exit() -> None:
-    for function in reversed(_at_exit):
-        function()
-    if _engine is not None:
-        _engine.stop()
+    try:
+        for function in reversed(_at_exit):
+            function()
+    finally:
+        if _engine is not None:
+            _engine.stop()
 
 
 def _forget() -> None:
-    """In a forked child the engine's thread does not exist, and its locks may be held for ever."""
-    global _engine, _lock
+    """In a forked child the engine's thread does not exist, and its locks may be held for ever.
+
+    Nothing of it is collected: that would run the `finally` blocks of its tasks, and close what the parent is using.
+    """
+    global _engine, _lock, _tasks
+    if _engine is not None:
+        _inherited.append((_engine, _tasks, asyncio.all_tasks(_engine.loop)))
     _engine = None
     _lock = threading.Lock()
-    _tasks.clear()
+    _tasks = {}
 
 
 atexit.register(_exit)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from leasekit import aio, sync
+from leasekit.connection import Connection
 from leasekit.core.lease import check_timing
 from leasekit.core.records import check_name
 from leasekit.election import DEFAULT_TTL_S
@@ -41,7 +42,7 @@ class OrRaise(Protocol):
 def singleton(
     name: str,
     *,
-    store: sync.ConnectedStore | str | None = ...,
+    store: sync.ConnectedStore | aio.ConnectedStore | str | None = ...,
     ttl_s: float = ...,
     wait_s: float | None = ...,
     on_skip: Literal["none"] = ...,
@@ -52,7 +53,7 @@ def singleton(
 def singleton(
     name: str,
     *,
-    store: sync.ConnectedStore | str | None = ...,
+    store: sync.ConnectedStore | aio.ConnectedStore | str | None = ...,
     ttl_s: float = ...,
     wait_s: float | None = ...,
     on_skip: Literal["raise"],
@@ -62,7 +63,7 @@ def singleton(
 def singleton(
     name: str,
     *,
-    store: sync.ConnectedStore | str | None = None,
+    store: sync.ConnectedStore | aio.ConnectedStore | str | None = None,
     ttl_s: float = DEFAULT_TTL_S,
     wait_s: float | None = 0,
     on_skip: Literal["none", "raise"] = "none",
@@ -111,6 +112,7 @@ def singleton(
         raise ConfigError("on_skip", f'is {on_skip!r}; it must be "none" or "raise"')
     grace = default_grace_s(ttl_s) if grace_s is None else grace_s
     check_timing(ttl_s=ttl_s, grace_s=grace)
+    place = store.connection if isinstance(store, sync.ConnectedStore | aio.ConnectedStore) else store
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         policy = _policy_for(function, stop)
@@ -118,7 +120,7 @@ def singleton(
 
             @functools.wraps(function)
             async def call_async(*args: Any, **kwargs: Any) -> Any:
-                given = aio.ConnectedStore(store.connection) if isinstance(store, sync.ConnectedStore) else store
+                given = aio.ConnectedStore(place) if isinstance(place, Connection) else place
                 election = aio.Election(name, given, ttl_s=ttl_s)
                 leadership = await _turn_async(election, wait_s, raising=on_skip == "raise")
                 if leadership is None:
@@ -130,7 +132,8 @@ def singleton(
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            leadership = _turn(sync.Election(name, store, ttl_s=ttl_s), wait_s, raising=on_skip == "raise")
+            given = sync.ConnectedStore(place) if isinstance(place, Connection) else place
+            leadership = _turn(sync.Election(name, given, ttl_s=ttl_s), wait_s, raising=on_skip == "raise")
             if leadership is None:
                 return None
             with leadership:

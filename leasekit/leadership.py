@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from contextvars import ContextVar, Token
@@ -23,9 +24,9 @@ class LeadershipBase:
     def __init__(self, tenure: Tenure, core: ElectionCore) -> None:
         self._tenure = tenure
         self._core = core
-        self._pid = os.getpid()
         self._entered: list[Token[Any]] = []
         self._let_go = False
+        self._pid = os.getpid()
 
     @property
     def tenure(self) -> Tenure:
@@ -84,13 +85,32 @@ class LeadershipBase:
         state = "valid" if self.valid else f"lost: {self.reason}"
         return f"<Leadership of {self.election!r} by {self.id!r}, token {self.token}, {state}>"
 
+    # What both faces do alike.
+
+    def _enter(self) -> None:
+        """Work under it begins: `current()` says so, and it is not let go of before that ends."""
+        self._entered.append(current_leadership.set(self))
+        self._tenure.work_begins()
+
+    def _leave(self) -> None:
+        """Work under it has ended."""
+        self._tenure.work_ended()
+        # Where `with` is left in another context than it was entered in, there is nothing to put back.
+        with contextlib.suppress(ValueError):
+            current_leadership.reset(self._entered.pop())
+
+    @property
+    def _held(self) -> bool:
+        """Whether the store still has it because of this object: it is valid, or an operator's wish is still to be done."""
+        return self._tenure.loss is None or (self._tenure.wish is not None and not self._let_go)
+
     def __del__(self) -> None:
         # A leadership that nobody holds would be renewed for ever and lead to nothing.
-        tenure = getattr(self, "_tenure", None)
-        if tenure is None or self._pid != os.getpid() or tenure.loss is not None:
+        if getattr(self, "_pid", None) != os.getpid() or not self._held:
             return
+        engine.get().submit(self._core.resign(self._tenure, RELEASE_TIMEOUT_S))
+        # Last, since a warning may be an error.
         warnings.warn(f"unreferenced {self!r} is resigned; use `with`, or resign()", ResourceWarning, stacklevel=2)
-        engine.get().submit(self._core.resign(tenure, RELEASE_TIMEOUT_S))
 
 
 current_leadership: ContextVar[LeadershipBase] = ContextVar("leasekit.current")

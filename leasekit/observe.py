@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from leasekit import retry
 from leasekit.election import ElectionCore, Leader, leader_of
@@ -24,6 +25,7 @@ class Observation:
         self._error: LeasekitError | None = None
         self._ended = False
         self._told: tuple[Leader | None] | None = None
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._follow())
 
     async def next(self) -> Leader | None:
@@ -41,9 +43,17 @@ class Observation:
 
     async def close(self) -> None:
         """Stop; whoever waits for news is released."""
+        self._end()
+        self._task.cancel()
+
+    def forget(self) -> None:
+        """Nobody refers to the observer any more. From any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended before
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _end(self) -> None:
         self._ended = True
         self._news.set()
-        self._task.cancel()
 
     async def _follow(self) -> None:
         store = self._election.connection.store
@@ -55,6 +65,7 @@ class Observation:
                     await self._look_until_answered()
                 else:
                     self._show(change.entry)
+            self._end()  # the connection was closed
         except LeasekitError as error:
             self._error = error
             self._news.set()

@@ -23,7 +23,7 @@ from leasekit.clock import SYSTEM_CLOCK, Instant
 from leasekit.core.lease import Belief
 from leasekit.errors import ConfigError, LossReason
 from leasekit.leadership import current_leadership
-from leasekit.stopping import LONGEST_SLEEP_S, StopSignal, hand_over, lost
+from leasekit.stopping import LONGEST_SLEEP_S, StopSignal, lost
 from leasekit.sync import Leadership
 from leasekit.tenure import Tenure
 from leasekit.watchdog.guard import Died, End, Guard
@@ -105,7 +105,6 @@ def run_in_process(
         outcome = talk.outcome()
     reason = reason or leadership.reason
     if reason is not None and (outcome is None or outcome.error is None or isinstance(outcome.error, SystemExit)):
-        hand_over(leadership, stop)
         raise lost(leadership, reason)
     if outcome is None:
         how = f"with code {end.returncode}" if isinstance(end, Ended) else "early"

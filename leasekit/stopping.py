@@ -1,6 +1,7 @@
 """Stopping the work when its leadership ends: what each `stop` policy of `@singleton` does.
 
 Work is stopped, and awaited, before the leadership is released; renewals go on meanwhile (DESIGN section 5, rule 6).
+What an operator wished for, a transfer perhaps, is done on the way out of the leadership's `with`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from leasekit.core.records import RequestRecord
-from leasekit.errors import ConfigError, LeadershipLost, LossReason
+from leasekit.errors import LeadershipLost, LossReason
 from leasekit.leadership import LeadershipBase
 from leasekit.tenure import Tenure
 
@@ -57,13 +58,8 @@ class StopSignal:
         if (loss := self._tenure.loss) is not None:
             return loss
         if self._requested is not None:
-            return LossReason.TRANSFERRED if self.transfer_to else LossReason.RESIGNED
+            return LossReason.RESIGNED if self._requested.to is None else LossReason.TRANSFERRED
         return LossReason.DEADLINE if self._tenure.remaining_s <= self._grace_s else None
-
-    @property
-    def transfer_to(self) -> str | None:
-        """The candidate to whom an operator wants the leadership transferred once the work has stopped."""
-        return self._requested.to if self._requested is not None and self._requested.action == "transfer" else None
 
     def next_look_s(self) -> float:
         """How long to wait before `reason` is worth asking again, unless `ring` tells first."""
@@ -123,17 +119,25 @@ async def _cancelling(leadership: aio.Leadership, grace_s: float, work: Callable
             waiting.cancel()
     finally:
         # Also when this call itself is cancelled: the work is awaited before the leadership is released.
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+        await _cancel(task)
     if reason is None:
         reason = leadership.reason
     if reason is None or (task.done() and not task.cancelled() and task.exception() is not None):
         return task.result()
-    if stop.transfer_to is not None and leadership.valid:
-        with contextlib.suppress(ConfigError):  # the candidate has gone: resigned on the way out
-            await leadership.transfer(stop.transfer_to)
     raise lost(leadership, reason)
+
+
+async def _cancel(task: asyncio.Future[Any]) -> None:
+    """Cancel `task` and wait until it has ended. Being cancelled meanwhile cancels it once more, and waits on."""
+    interrupted = False
+    while not task.done():
+        task.cancel()
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            interrupted = True
+    if interrupted:
+        raise asyncio.CancelledError
 
 
 # Synchronous work.
@@ -158,13 +162,6 @@ def run_sync(
         result = function(*args, **kwargs)
     leadership.check()
     return result
-
-
-def hand_over(leadership: sync.Leadership, stop: StopSignal) -> None:
-    """The work has stopped: transfer if an operator asked for that."""
-    if stop.transfer_to is not None and leadership.valid:
-        with contextlib.suppress(ConfigError):  # the candidate has gone: resigned on the way out
-            leadership.transfer(stop.transfer_to)
 
 
 class _Interruptible:
@@ -200,7 +197,6 @@ class _Interruptible:
         if self._error is not None and not isinstance(self._error, LeadershipInterrupt):
             raise self._error
         if reason is not None:
-            hand_over(self._leadership, self._stop)
             raise lost(self._leadership, reason)
         return self._result
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,7 +16,6 @@ from leasekit.election import DEFAULT_TTL_S, RELEASE_TIMEOUT_S, Candidate, Elect
 from leasekit.errors import LeadershipLost, LossReason
 from leasekit.leadership import LeadershipBase, current_leadership
 from leasekit.observe import Observation, ObservationClosed
-from leasekit.tenure import Tenure
 
 T = TypeVar("T")
 STOP_POLL_S = 0.1
@@ -81,7 +81,7 @@ class Leadership(LeadershipBase):
     def resign(self, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
         """Let go. Stop the work first. Belief ends at once; returns when the store has confirmed it, or after
         `timeout_s` seconds: then the record is removed later, or runs out. Does nothing if it is over."""
-        if self._tenure.loss is None:
+        if self._held:
             self._let_go = True
             engine.get().run(self._core.resign(self._tenure, timeout_s))
 
@@ -99,14 +99,16 @@ class Leadership(LeadershipBase):
         return transferred
 
     def __enter__(self) -> Self:
-        self._entered.append(current_leadership.set(self))
+        self._enter()
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        current_leadership.reset(self._entered.pop())
-        self.resign()
+        self._leave()
+        if self._held:
+            self._let_go = True
+            engine.get().run(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
 
 
 class Election:
@@ -155,13 +157,17 @@ class Election:
             ConfigError: this candidate already campaigns or leads, or its id is another process's.
             AuthError: the store refuses the credentials.
         """
-        return self._leadership(engine.get().run(self._core.campaign(timeout_s), discard=self._discard))
+        return engine.get().run(self._elected(timeout_s), discard=_discard)
 
     def try_campaign(self) -> Leadership | None:
         """Become the leader if nobody leads and nobody queues; else None at once. Raises as `campaign` does, and
         StoreUnavailable if the store does not answer within 5 s."""
-        tenure = engine.get().run(self._core.try_campaign(), discard=self._discard)
-        return None if tenure is None else self._leadership(tenure)
+
+        async def elected() -> Leadership | None:
+            tenure = await self._core.try_campaign()
+            return None if tenure is None else Leadership(tenure, self._core)
+
+        return engine.get().run(elected(), discard=_discard)
 
     def leader(self) -> Leader | None:
         """Who leads now, by a linearizable read; None if nobody does."""
@@ -216,33 +222,34 @@ class Election:
         """
         return engine.get().run(operate.force_resign(self._core, timeout_s))
 
-    def _leadership(self, tenure: Tenure) -> Leadership:
-        return Leadership(tenure, self._core)
-
-    def _discard(self, tenure: Tenure | None) -> None:
-        """Elected in the moment in which the caller was interrupted: resign."""
-        if tenure is not None:
-            tenure.end(LossReason.RESIGNED)
+    async def _elected(self, timeout_s: float | None) -> Leadership:
+        # Made on the engine, so that one which is lost on its way here (an interrupt) is unreferenced, and resigned.
+        return Leadership(await self._core.campaign(timeout_s), self._core)
 
     def _campaign_until(self, stop: threading.Event | None) -> Leadership | None:
         if stop is None:
             return self.campaign()
-        outcome = engine.get().submit(self._core.campaign(None))
+        if stop.is_set():
+            return None
+        outcome = engine.get().submit(self._elected(None))
         try:
             while not stop.is_set():
-                try:
-                    return self._leadership(outcome.result(STOP_POLL_S))
-                except FutureTimeout:
-                    if outcome.done():
-                        raise
+                if wait([outcome], STOP_POLL_S).done:
+                    return outcome.result()
         except BaseException:
-            engine.get().abandon(outcome, self._discard)
+            engine.get().abandon(outcome, _discard)
             raise
-        engine.get().abandon(outcome, self._discard)
+        engine.get().abandon(outcome, _discard)
         return None
 
     def __repr__(self) -> str:
         return f"<Election {self.name!r} over {self._core.connection.url}>"
+
+
+def _discard(leadership: Leadership | None) -> None:
+    """Elected in the moment in which the caller was interrupted: resign."""
+    if leadership is not None:
+        leadership.tenure.end(LossReason.RESIGNED)
 
 
 class Observer(Iterator[Leader | None]):
@@ -253,6 +260,7 @@ class Observer(Iterator[Leader | None]):
             return Observation(core)
 
         self._observation = engine.get().run(begin())
+        weakref.finalize(self, self._observation.forget).atexit = False
 
     def __next__(self) -> Leader | None:
         try:

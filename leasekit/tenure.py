@@ -6,6 +6,7 @@ lie after a pause, until that thread runs. What was once seen to be over stays o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -41,15 +42,19 @@ class Tenure:
         self.token = token
         self.clock = clock
         self.on_request: Callable[[RequestRecord], None] | None = None
-        """Set by whoever can stop the work first; without it, a request ends belief at once."""
+        """Set by whoever stops the work when an operator asks; without it, belief ends at once."""
+        self.wish: RequestRecord | None = None
+        """What an operator asked for. Once the work has stopped, whoever is at work sees to it; nobody else does."""
         self._belief = belief
         self._notice_deadline = notice_deadline
         self._epoch = belief().epoch
         self._pid = os.getpid()
         self._reason: LossReason | None = None
         self._over = threading.Event()
-        self._lock = threading.Lock()
+        # Reentrant, since collecting garbage may end a leadership at any point.
+        self._lock = threading.RLock()
         self._callbacks: list[Callable[[LossReason], object]] = []
+        self._working = 0
 
     @property
     def loss(self) -> LossReason | None:
@@ -69,12 +74,14 @@ class Tenure:
     @property
     def deadline(self) -> Instant | None:
         """Until when it may be relied on without another renewal; None once it is over."""
-        return None if self.loss is not None else self._belief().deadline
+        belief = self._belief()  # read first: a later one may be of another lease
+        return belief.deadline if self.loss is None and belief.epoch == self._epoch else None
 
     @property
     def remaining_s(self) -> float:
         """Seconds for which it may still be relied on without another renewal; 0 when it is over."""
-        return 0.0 if self.loss is not None else self._belief().remaining_s(self.clock.now())
+        deadline = self.deadline
+        return 0.0 if deadline is None else max(0.0, self.clock.now().until(deadline))
 
     @property
     def ttl_s(self) -> float:
@@ -88,6 +95,8 @@ class Tenure:
 
     def end(self, reason: LossReason) -> None:
         """It is over, for this reason unless there is an earlier one. From any thread."""
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             if self._reason is not None:
                 return
@@ -99,11 +108,43 @@ class Tenure:
 
     def on_end(self, callback: Callable[[LossReason], object]) -> None:
         """Have `callback` called once it is over, at once if it is. It must not block: it runs wherever `end` does."""
+        if os.getpid() != self._pid:
+            callback(LossReason.FORKED)
+            return
         with self._lock:
             if self._reason is None:
                 self._callbacks.append(callback)
                 return
         callback(self._reason)
+
+    def forget(self, callback: Callable[[LossReason], object]) -> None:
+        """Take back what `on_end` was given."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._callbacks.remove(callback)
+
+    def work_begins(self) -> None:
+        """Some part of the program is at work under it: an operator's wish waits until that ends."""
+        with self._lock:
+            self._working += 1
+
+    def work_ended(self) -> None:
+        """As many times as it began. Whoever says so then sees to the wish."""
+        with self._lock:
+            self._working -= 1
+
+    def ask(self, request: RequestRecord) -> bool:
+        """An operator asks. False: nobody is at work, so that nothing has to stop before it is let go of.
+
+        Where nothing stops the work, it is told by the loss: belief ends, and the rest is done when it has ended.
+        """
+        if self.on_request is None and not self._working:
+            return False
+        self.wish = request
+        if self.on_request is not None:
+            self.on_request(request)
+        else:
+            self.end(LossReason.TRANSFERRED if request.to is not None else LossReason.RESIGNED)
+        return True
 
     def wait(self, timeout_s: float | None) -> LossReason | None:
         """Block until it is over; None if `timeout_s` seconds pass first."""

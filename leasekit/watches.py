@@ -1,0 +1,75 @@
+"""The watches that a contest asks for: opened, closed, and heard even when they tell while nobody listens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from leasekit.core import events as e
+from leasekit.core.contest import NOTHING, Watching
+from leasekit.errors import LeasekitError
+from leasekit.store import Resync, Store
+
+UNHURRIED_S = 0.01
+
+
+class Watches:
+    """One watch for each key that is to be watched.
+
+    What they tell goes to `feed`. What they tell while not `listening()` is kept, since a request under way then may
+    have been answered from before it: `unheard` gives it.
+    """
+
+    def __init__(
+        self, store: Store, feed: Callable[[e.Event], None], listening: Callable[[], bool], *, pause_s: float
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._listening = listening
+        self._pause_s = pause_s
+        self._wanted = NOTHING
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._kept: dict[str, tuple[int, e.Event]] = {}
+
+    def follow(self, wanted: Watching, *, waiting: bool) -> None:
+        """See to it that the watches are those that are wanted.
+
+        Whoever waits needs them now. A leader, or one who has left, can do with them a little later, since a watch
+        tells what happened since its revision: so a short leadership goes without.
+        """
+        self._wanted = wanted
+        if wanted.keys == self._tasks.keys():
+            return
+        if waiting:
+            self._match()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(UNHURRIED_S, self._match)
+
+    def unheard(self) -> list[e.Event]:
+        """What was told while nobody listened, of keys that are still watched, and is not known by now; once."""
+        kept, self._kept = self._kept, {}
+        return [event for key, (at, event) in kept.items() if key in self._wanted.keys and at > self._wanted.after]
+
+    def _match(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for key in [key for key in self._tasks if key not in self._wanted.keys]:
+            self._tasks.pop(key).cancel()
+        for key in self._wanted.keys - self._tasks.keys():
+            self._tasks[key] = asyncio.create_task(self._watch(key, self._wanted.after))
+
+    async def _watch(self, key: str, after: int) -> None:
+        while True:
+            try:
+                async for change in self._store.watch(key, after=after):
+                    after = change.revision
+                    event = e.Missed() if isinstance(change, Resync) else e.Seen(key, change.entry, after)
+                    if not self._listening():
+                        self._kept[key] = (after, event)
+                    self._feed(event)
+                return  # the store was closed
+            except LeasekitError:
+                # The store refuses to be watched (credentials). The timed looks go on, and so does this.
+                await asyncio.sleep(self._pause_s)
