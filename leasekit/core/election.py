@@ -144,7 +144,10 @@ def _seen(contest: Contest, event: e.Seen) -> Steps:
         return contest, ()
     if event.key == contest.setup.keys.leader:
         holder = queue.holder_of(event.entry, lease_id=contest.lease_id, id=contest.setup.id)
-        return (contest, ()) if holder is Holder.ANOTHER else look(contest)
+        if holder is Holder.ANOTHER and contest.leaderless_since is None:
+            return contest, ()
+        # Somebody was elected in between, even if gone again: nobody is out of turn yet (rule 5).
+        return look(replace(contest, leaderless_since=None))
     same = event.entry is not None and event.entry.create_revision == known[event.key]
     return (contest, ()) if same else look(contest)
 

@@ -98,8 +98,9 @@ def _wait(contest: Contest, seen: Look, wake_at: Instant) -> Contest:
     known: list[tuple[str, int | None]] = [(own.key, own.create_revision)]
     if ahead is not None:
         known.append((ahead.key, ahead.create_revision))
-    # In doubt about a claim, the record may become ours although others stand ahead.
-    if ahead is None or contest.doubt_until is not None:
+    # In doubt about a claim, the record may become ours although others stand ahead. And that nobody leads for long
+    # (rule 5) is known only by watching: at two looks with nobody in office, there may have been leaders in between.
+    if ahead is None or contest.doubt_until is not None or contest.leaderless_since is not None:
         known.append((contest.setup.keys.leader, seen.leader.create_revision if seen.leader else None))
     watching = Watching(tuple(known), seen.revision)
     return replace(contest, phase=Phase.WAITING, watching=watching, wake_at=wake_at)
