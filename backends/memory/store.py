@@ -103,6 +103,7 @@ class MemoryStore(Store):
         return done and Committed(done.revision, tuple(tuple(map(self._seen, read)) for read in done.reads))
 
     def watch(self, key: str, *, prefix: bool = False, after: int) -> MemoryWatch:
+        self._ensure_open()
         watch = MemoryWatch(self._data, self._clock, self._root, key, prefix=prefix, after=after)
         self._watches.add(watch)
         return watch
@@ -132,6 +133,9 @@ class MemoryStore(Store):
     async def _turn(self) -> None:
         # Every request is a point at which others run and cancelling works, as with a store that is far away.
         await asyncio.sleep(0)
+        self._ensure_open()
+
+    def _ensure_open(self) -> None:
         if self._closed:
             raise StoreUnavailable(f"{self.url} is closed")
 

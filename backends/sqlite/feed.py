@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import NamedTuple
 
 from leasekit.backends.sqlite.database import Database
 from leasekit.backends.sqlite.failures import Busy
 from leasekit.backends.sqlite.tables import Tables
-from leasekit.errors import LeasekitError, OutcomeUnknown, StoreUnavailable
+from leasekit.errors import OutcomeUnknown, StoreUnavailable
 from leasekit.store import Changed, Resync
 
 Event = Changed | Resync
@@ -39,7 +40,7 @@ class SqliteWatch(AsyncIterator[Event]):
         self._detach = detach
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: deque[Event] = deque()
-        self._failure: LeasekitError | None = None
+        self._failure: Exception | None = None
         self._woken = asyncio.Event()
         self._closed = False
 
@@ -71,15 +72,15 @@ class SqliteWatch(AsyncIterator[Event]):
         """Whether the change is one of this watch's. Keys are full ones."""
         return change.key.startswith(self.full_key) if self._prefix else change.key == self.full_key
 
-    def tell(self, news: Sequence[Event] | LeasekitError) -> None:
+    def tell(self, news: Sequence[Event] | Exception) -> None:
         """Hand over events, or what ends the watch. Called in the worker's thread."""
         # The loop may have been closed without closing the watch.
         with suppress(RuntimeError):
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._take, news)
 
-    def _take(self, news: Sequence[Event] | LeasekitError) -> None:
-        if isinstance(news, LeasekitError):
+    def _take(self, news: Sequence[Event] | Exception) -> None:
+        if isinstance(news, Exception):
             self._failure = news
         else:
             self._pending.extend(self._seen(event) for event in news)
@@ -90,6 +91,15 @@ class SqliteWatch(AsyncIterator[Event]):
             return event
         key = event.key.removeprefix(self._root)
         return Changed(key, event.entry and replace(event.entry, key=key), event.revision)
+
+
+class _News(NamedTuple):
+    """What one look at the file showed."""
+
+    told: list[tuple[SqliteWatch, Sequence[Event]]]
+    revision: int
+    file_id: bytes
+    next_end_s: float | None
 
 
 class Feed:
@@ -129,7 +139,7 @@ class Feed:
                 self._behind = False
         except (Busy, StoreUnavailable, OutcomeUnknown):
             return
-        except LeasekitError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever listens is to hear of it
             for watch in [*self._watches, *self._new]:
                 watch.tell(error)
                 self.detach(watch)
@@ -137,28 +147,25 @@ class Feed:
     def _is_end_due(self) -> bool:
         return self._next_end_s is not None and self._database.now_s() >= self._next_end_s
 
-    def _look(self, tables: Tables) -> list[tuple[SqliteWatch, Sequence[Event]]]:
-        """What to tell to whom."""
-        news: list[tuple[SqliteWatch, Sequence[Event]]] = []
+    def _look(self, tables: Tables) -> _News:
+        """What there is to tell. Nothing is noted yet: what was read is void if the transaction fails."""
+        told: list[tuple[SqliteWatch, Sequence[Event]]] = []
         changes = tables.changes(self._revision, self._root)
         if self._file_id != tables.file_id:
             changes = Resync(tables.revision)
         for watch in list(self._watches):
             if isinstance(changes, Resync):
-                news.append((watch, [changes]))
+                told.append((watch, [changes]))
             elif mine := [change for change in changes if watch.matches(change)]:
-                news.append((watch, mine))
+                told.append((watch, mine))
         for watch in list(self._new):
             history = tables.changes(watch.after, watch.full_key)
-            mine_or_all = [history] if isinstance(history, Resync) else [*filter(watch.matches, history)]
-            news.append((watch, mine_or_all))
-        self._revision = tables.revision
-        self._file_id = tables.file_id
-        self._next_end_s = tables.next_end_s()
-        return news
+            told.append((watch, [history] if isinstance(history, Resync) else [*filter(watch.matches, history)]))
+        return _News(told, tables.revision, tables.file_id, tables.next_end_s())
 
-    def _tell(self, news: list[tuple[SqliteWatch, Sequence[Event]]]) -> None:
-        for watch, events in news:
+    def _tell(self, news: _News) -> None:
+        self._revision, self._file_id, self._next_end_s = news.revision, news.file_id, news.next_end_s
+        for watch, events in news.told:
             self._new.discard(watch)
             self._watches.add(watch)
             if events:

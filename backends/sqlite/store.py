@@ -100,6 +100,7 @@ class SqliteStore(Store):
         return done and Committed(done.revision, tuple(tuple(map(self._seen, read)) for read in done.reads))
 
     def watch(self, key: str, *, prefix: bool = False, after: int) -> SqliteWatch:
+        self._worker.ensure_usable()
         watch = SqliteWatch(
             self._root, key, prefix=prefix, after=after, attach=self._worker.attach, detach=self._worker.detach
         )

@@ -76,7 +76,7 @@ class Worker:
             StoreUnavailable: there is no thread any more, or the time ran out before the call had begun.
             OutcomeUnknown: the time ran out while a call that writes was being made.
         """
-        self._ensure_usable()
+        self.ensure_usable()
         job = _Job(call)
         self._submit(job)
         try:
@@ -91,7 +91,7 @@ class Worker:
 
     def attach(self, watch: SqliteWatch) -> None:
         """Tell `watch` its changes, from its revision on."""
-        self._ensure_usable()
+        self.ensure_usable()
         self._submit(_Job(lambda: self._feed.attach(watch)))
 
     def detach(self, watch: SqliteWatch) -> None:
@@ -116,7 +116,8 @@ class Worker:
                 async with asyncio.timeout(_CLOSE_WITHIN_S):
                     await closed.future
 
-    def _ensure_usable(self) -> None:
+    def ensure_usable(self) -> None:
+        """Raise StoreUnavailable after closing, and in a fork."""
         if self._closed:
             raise StoreUnavailable(f"{self._database.path}: this store was closed")
         if self._pid != os.getpid():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from leasekit.backends.sqlite import SqliteStore
 from leasekit.backends.sqlite.boot import Boot, this_boot
-from leasekit.errors import ConfigError, LeaseLost
+from leasekit.errors import ConfigError, LeaseLost, OutcomeUnknown
 from leasekit.store import Changed, Put
 from leasekit.testing import ManualClock
 
@@ -148,3 +149,26 @@ async def test_a_watch_does_not_wake_before_a_renewed_lease_ends(tmp_path: Path)
 
 def test_this_machine_tells_its_boot() -> None:
     assert this_boot() == this_boot()
+
+
+async def test_a_look_whose_commit_failed_is_looked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    async with opened(tmp_path, clock) as store:
+        await lead(store)
+        after = (await store.scan("", timeout_s=5)).revision
+        watch = store.watch("leader", after=after)
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.1)
+        commit, failures = store.database._commit, []
+
+        def fail_once(connection: sqlite3.Connection) -> None:
+            if not failures:
+                failures.append("failed")
+                raise OutcomeUnknown("the disk failed")
+            commit(connection)
+
+        monkeypatch.setattr(store.database, "_commit", fail_once)
+        clock.advance(10)
+        async with asyncio.timeout(5):
+            assert await waiting == Changed("leader", None, after + 1)
+        assert failures
