@@ -159,7 +159,8 @@ async def test_a_look_whose_commit_failed_is_looked_again(tmp_path: Path, monkey
         watch = store.watch("leader", after=after)
         waiting = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0.1)
-        commit, failures = store.database._commit, []
+        commit = store.database._commit
+        failures: list[str] = []
 
         def fail_once(connection: sqlite3.Connection) -> None:
             if not failures:
