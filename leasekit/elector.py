@@ -297,7 +297,7 @@ class Elector:
         if self._release is not None and not self._release.done():
             self._release.set_result(released)
 
-    def _failed(self, error: LeasekitError) -> None:
+    def _failed(self, error: Exception) -> None:
         self._lost(LossReason.SUPERSEDED)
         if self._campaign is not None and not self._campaign.done():
             self._campaign.set_exception(error)
@@ -343,7 +343,9 @@ class Elector:
         except StoreUnavailable as error:
             self._unanswered = error
             answer = e.Unavailable(number)
-        except LeasekitError as error:
+        except Exception as error:  # noqa: BLE001 (likewise)
+            if number != self._contest.number:
+                return
             if self._contest.phase is not Phase.CHECKING:
                 self._failed(error)
                 self._feed(e.GiveUp())
@@ -365,7 +367,7 @@ class Elector:
     async def _get_lease(self) -> None:
         try:
             await self._keeper.fresh()
-        except LeasekitError as error:
+        except Exception as error:  # noqa: BLE001 (a fault in a store's code is told to whoever campaigns)
             self._failed(error)
             self._feed(e.GiveUp())
         else:

@@ -23,9 +23,9 @@ from leasekit.core.records import Keys
 from leasekit.elector import Elector
 from leasekit.history import History
 from leasekit.keeper import Keeper
-from leasekit.store import Entry
+from leasekit.store import Delete, Entry, Lease, Put
 from leasekit.tenure import Tenure
-from leasekit.testing import FaultyStore, ManualClock, Request, VirtualLoop, run_virtual
+from leasekit.testing import FaultyStore, ManualClock, Request, run_virtual
 
 TTL_S = 15.0
 ELECTION = "reports"
@@ -48,6 +48,12 @@ class Process:
         history = self._histories.setdefault(election, History(setup.keys, self.network, self._world.clock))
         return Elector(setup, self.network, self.keeper, history, clock=self._world.clock, random=self._world.random)
 
+    async def keeper_lease(self) -> Lease:
+        """The lease of this process, fresh."""
+        await self.keeper.fresh()
+        assert self.keeper.belief.lease_id is not None
+        return Lease(self.keeper.belief.lease_id, self.keeper.belief.ttl_s)
+
     async def leader(self, id: str, election: str = ELECTION) -> tuple[Elector, Tenure]:
         """A candidate that has been elected."""
         elector = self.candidate(id, election)
@@ -64,6 +70,8 @@ class World:
         self.random = Random(1)
         self.name = f"world-{uuid.uuid4().hex}"
         self.store = MemoryStore(self.name, clock)
+        self.faults: list[dict[str, Any]] = []
+        """What the loop's exception handler was told: tasks that died unseen."""
 
     def process(self, ttl_s: float = TTL_S) -> Process:
         """Another process."""
@@ -96,16 +104,15 @@ def virtual(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     def run(**given: Any) -> None:
         clock = ManualClock()
-        faults: list[dict[str, Any]] = []
+        world = World(clock)
 
         async def main() -> None:
             loop = asyncio.get_running_loop()
-            assert isinstance(loop, VirtualLoop)
-            loop.set_exception_handler(lambda _loop, context: faults.append(context))
-            await test(World(clock), **given)
+            loop.set_exception_handler(lambda _loop, context: world.faults.append(context))
+            await test(world, **given)
 
         run_virtual(main(), clock)
-        assert not faults, faults
+        assert not world.faults, world.faults
 
     run.__name__ = test.__name__
     run.__doc__ = test.__doc__
@@ -113,10 +120,6 @@ def virtual(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
-def touches(key: str) -> Callable[[Request], bool]:
-    """For `FaultyStore.inject(when=...)`: a transaction that writes `key`."""
-
-    def concerns(request: Request) -> bool:
-        return any(getattr(op, "key", None) == key and not hasattr(op, "prefix") for op in request.ops)
-
-    return concerns
+def writes(key: str) -> Callable[[Request], bool]:
+    """For `FaultyStore.inject(when=...)`: a transaction that puts or deletes `key`."""
+    return lambda request: any(isinstance(op, Put | Delete) and op.key == key for op in request.ops)

@@ -221,9 +221,9 @@ async def test_a_renewal_after_the_deadline_revives_the_lease_but_no_epoch(world
     # The store knows the lease longer than its holder may trust it: only this network is slow.
     process.network.stall_watches()
     epoch, lease_id = process.keeper.belief.epoch, process.keeper.belief.lease_id
-    process.network.inject(Fault.lose_reply(), on="renew", times=1000)
+    process.network.plan = lambda request: Fault.lose_reply() if request.kind == "renew" else None
     await world.until(lambda: bool(listener.told), limit_s=TTL_S)
-    process.network._ordered.clear()
+    process.network.plan = None
     await world.until(lambda: process.keeper.belief.trusted(world.clock.now()))
     assert process.keeper.belief.lease_id == lease_id
     assert process.keeper.belief.epoch == epoch + 1
