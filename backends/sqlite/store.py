@@ -15,7 +15,7 @@ from leasekit.backends.sqlite.database import Database
 from leasekit.backends.sqlite.failures import Busy
 from leasekit.backends.sqlite.feed import SqliteWatch
 from leasekit.backends.sqlite.tables import Tables
-from leasekit.backends.sqlite.worker import Worker
+from leasekit.backends.sqlite.worker import Begin, Worker
 from leasekit.clock import SYSTEM_CLOCK, Clock
 from leasekit.errors import ConfigError, LeasekitError, LeaseLost, StoreUnavailable
 from leasekit.store import (
@@ -134,26 +134,42 @@ class SqliteStore(Store):
         await self._write(lambda tables, now_s: tables.compact(revision), timeout_s)
 
     async def _read(self, action: Callable[[Tables], _T], timeout_s: float) -> _T:
-        return await self._try(lambda: self.database.read(action), timeout_s, writes=False)
+        return await self._try(lambda begin: self.database.read(action), timeout_s)
 
     async def _write(self, action: Callable[[Tables, float], _T], timeout_s: float) -> _T:
-        return await self._try(lambda: self.database.write(action), timeout_s, writes=True)
+        def write(begin: Begin) -> _T:
+            def act(tables: Tables, now_s: float) -> _T:
+                begin()
+                return action(tables, now_s)
 
-    async def _try(self, call: Callable[[], _T], timeout_s: float, *, writes: bool) -> _T:
+            return self.database.write(act)
+
+        return await self._try(write, timeout_s)
+
+    async def _try(self, call: Callable[[Begin], _T], timeout_s: float) -> _T:
         """The result of `call`, made again while another process is writing. Waiting here leaves the thread free."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         wait_s = _RETRY_FIRST_S
+        busy = False
         while True:
             try:
-                return await self._worker.run(call, deadline_s - loop.time(), writes=writes)
+                return await self._worker.run(call, deadline_s - loop.time())
             except Busy:
-                if loop.time() + wait_s >= deadline_s:
-                    raise StoreUnavailable(
-                        f"{self.path}: another process has been writing for {timeout_s:g} s: is one stopped or hung?"
-                    ) from None
+                busy = True
+            except StoreUnavailable:
+                if busy and loop.time() >= deadline_s:
+                    raise self._still_busy(timeout_s) from None
+                raise
+            if loop.time() + wait_s >= deadline_s:
+                raise self._still_busy(timeout_s)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _RETRY_LAST_S)
+
+    def _still_busy(self, timeout_s: float) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self.path}: another process has been writing for {timeout_s:g} s: is one stopped or hung?"
+        )
 
     def _seen(self, entry: Entry) -> Entry:
         return replace(entry, key=entry.key.removeprefix(self._root))

@@ -20,29 +20,40 @@ _CLOSE_WITHIN_S = 1.0
 
 _T = TypeVar("_T")
 
+Begin = Callable[[], None]
+"""To be called before the first change, within the transaction; raises `TakenBack` when it is too late."""
+
+
+class TakenBack(Exception):
+    """Whoever asked does not wait any more, so it is not to be done."""
+
 
 class _Job(Generic[_T]):
-    """One call to be made in the thread, unless it is taken back before it begins."""
+    """One call to be made in the thread, unless it is taken back before it begins to change anything."""
 
-    def __init__(self, call: Callable[[], _T]) -> None:
+    def __init__(self, call: Callable[[Begin], _T]) -> None:
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[_T] = self.loop.create_future()
         self._call = call
-        self._begun = threading.Lock()
+        self._decided = threading.Lock()
 
     def take_back(self) -> bool:
         """Whether it had not begun yet. If so, it never will."""
-        return self._begun.acquire(blocking=False)
+        return self._decided.acquire(blocking=False)
 
     def perform(self) -> None:
-        if not self._begun.acquire(blocking=False):
+        if self._decided.locked():
             return
         try:
-            result = self._call()
+            result = self._call(self._begin)
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is to hear of it
             self._tell(self._fail, error)
         else:
             self._tell(self._succeed, result)
+
+    def _begin(self) -> None:
+        if not self._decided.acquire(blocking=False):
+            raise TakenBack
 
     def _tell(self, tell: Callable[[Any], None], outcome: object) -> None:
         # The loop may be closed, with nobody left to listen.
@@ -69,12 +80,12 @@ class Worker:
         self._pid = os.getpid()
         self._closed = False
 
-    async def run(self, call: Callable[[], _T], timeout_s: float, *, writes: bool) -> _T:
-        """The result of `call`, made in the thread.
+    async def run(self, call: Callable[[Begin], _T], timeout_s: float) -> _T:
+        """The result of `call`, made in the thread. It calls what it is given before it changes anything.
 
         Raises:
-            StoreUnavailable: there is no thread any more, or the time ran out before the call had begun.
-            OutcomeUnknown: the time ran out while a call that writes was being made.
+            StoreUnavailable: there is no thread any more, or the time ran out and nothing was or will be changed.
+            OutcomeUnknown: the time ran out after the call had begun to change something.
         """
         self.ensure_usable()
         job = _Job(call)
@@ -83,21 +94,21 @@ class Worker:
             async with asyncio.timeout(timeout_s):
                 return await job.future
         except TimeoutError:
-            if writes and not job.take_back():
-                raise OutcomeUnknown(f"{self._database.path}: the disk did not answer in {timeout_s:g} s") from None
-            raise StoreUnavailable(f"{self._database.path}: no answer in {timeout_s:g} s") from None
+            if job.take_back():
+                raise StoreUnavailable(f"{self._database.path}: could not begin in time: the disk is slow") from None
+            raise OutcomeUnknown(f"{self._database.path}: the disk did not answer in time") from None
         finally:
             job.take_back()
 
     def attach(self, watch: SqliteWatch) -> None:
         """Tell `watch` its changes, from its revision on."""
         self.ensure_usable()
-        self._submit(_Job(lambda: self._feed.attach(watch)))
+        self._submit(_Job(lambda _: self._feed.attach(watch)))
 
     def detach(self, watch: SqliteWatch) -> None:
         """Tell `watch` nothing more."""
         if self._thread is not None and not self._closed and self._pid == os.getpid():
-            self._submit(_Job(lambda: self._feed.detach(watch)))
+            self._submit(_Job(lambda _: self._feed.detach(watch)))
 
     def stop(self) -> None:
         """Let the thread end when it has done what was asked of it so far."""
@@ -109,7 +120,7 @@ class Worker:
             return
         self._closed = True
         if self._thread is not None:
-            closed = _Job(self._database.close)
+            closed = _Job(lambda _: self._database.close())
             self._queue.put(closed)
             self.stop()
             with suppress(TimeoutError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -200,3 +201,37 @@ def test_what_a_failure_lets_one_conclude(
     error.sqlite_errorcode = code
     assert type(failure_of(error, Path("x"), committing=True)) is while_committing
     assert type(failure_of(error, Path("x"))) is otherwise
+
+
+async def test_a_write_given_up_before_it_began_never_happens(path: Path) -> None:
+    await make(path)
+    async with opened(path) as store:
+        with store.database.lock:
+            with pytest.raises(StoreUnavailable, match="could not begin"):
+                await store.transact([], [Put("key", b"2")], timeout_s=0.1)
+            abandoned = asyncio.create_task(store.transact([], [Put("key", b"3")], timeout_s=5))
+            await asyncio.sleep(0.05)
+            abandoned.cancel()
+            await asyncio.wait({abandoned})
+        entry = await store.get("key", timeout_s=5)
+        assert entry is not None and entry.value == b"1"
+
+
+async def test_a_write_given_up_while_it_is_done_is_left_open(path: Path) -> None:
+    await make(path)
+    async with opened(path) as store:
+        await store.get("key", timeout_s=5)
+        commit, stuck = store.database._commit, threading.Event()
+
+        def commit_slowly(connection: sqlite3.Connection) -> None:
+            stuck.wait(5)
+            commit(connection)
+
+        store.database._commit = commit_slowly  # type: ignore[method-assign]
+        with pytest.raises(OutcomeUnknown):
+            await store.transact([], [Put("key", b"2")], timeout_s=0.1)
+        with pytest.raises(StoreUnavailable):
+            await store.get("key", timeout_s=0.1)
+        stuck.set()
+        entry = await store.get("key", timeout_s=5)
+        assert entry is not None and entry.value == b"2"
