@@ -117,6 +117,8 @@ class Client:
             except Failure as failure:
                 fault = Fault.REFUSED if failure.fault is Fault.LOST else failure.fault
                 raise Failure(fault, failure.server, failure.words) from None
+        if self.endpoints.closed:
+            raise Failure(Fault.REFUSED, server.address, "the connection is closed")
         return token, _HAS_LEADER if token is None else (*_HAS_LEADER, ("token", token))
 
     def failure(self, server: Server, error: grpc.aio.AioRpcError) -> Failure:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from leasekit.backends.etcd import forks
+from leasekit.backends.etcd.backoff import Backoff
 from leasekit.backends.etcd.methods import A, Method, Q
 from leasekit.backends.etcd.tls import Tls, explain
 from leasekit.errors import StoreUnavailable
@@ -20,6 +22,8 @@ DEFAULT_PORT = 2379
 _HEAD_START_S = 0.3
 """How long a server may take to connect before the next one is tried beside it."""
 _EXPLAIN_S = 1.0
+_STEADY_S = 1.0
+"""A connection that lasted so long is no sign of a server that drops every client."""
 
 # While a request waits for a connection, gRPC is asked about it, ever less often. Its own notification will not do: it
 # cannot be taken back, so it would come after closing, perhaps to a loop that is closed too.
@@ -42,7 +46,7 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 class Server:
     """One etcd server and the channel to it."""
 
-    def __init__(self, endpoint: Endpoint, tls: Tls | None) -> None:
+    def __init__(self, endpoint: Endpoint, tls: Tls | None, random: Random) -> None:
         self.host = endpoint.host
         self.port = endpoint.port or DEFAULT_PORT
         self.address = endpoint.address(DEFAULT_PORT)
@@ -51,27 +55,25 @@ class Server:
         self._tls = tls
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[str, Any] = {}
+        self._ready_since_s: float | None = None
         self._connecting_since_s: float | None = None
+        self._backoff = Backoff(random)
+        self._next_attempt_s = 0.0
         self._explaining: asyncio.Task[None] | None = None
 
     def ready(self) -> bool:
         """Whether a request would leave at once. Sees to connecting if not."""
+        forks.refuse_inherited()
         if self._channel is None:
             self._channel = self._open()
-        state = self._channel.get_state(try_to_connect=True)
+        state = self._channel.get_state()
+        now_s = asyncio.get_running_loop().time()
         if state is grpc.ChannelConnectivity.READY:
-            self.trouble = None
+            self._ready_since_s = self._ready_since_s or now_s
             self._connecting_since_s = None
+            self.trouble = None
             return True
-        loop = asyncio.get_running_loop()
-        if self._connecting_since_s is None:
-            self._connecting_since_s = loop.time()
-        failing = state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
-        slow = loop.time() - self._connecting_since_s > _HEAD_START_S
-        if (failing or slow) and self.trouble is None and (self._explaining is None or self._explaining.done()):
-            self._explaining = loop.create_task(self._explain())
-        if failing:
-            self.trouble = self.trouble or "cannot connect"
+        self._connect(self._channel, state, now_s)
         return False
 
     def head_start_s(self) -> float:
@@ -116,6 +118,25 @@ class Server:
         credentials = self._tls.channel_credentials()
         return grpc.aio.secure_channel(self.address, credentials, options=_CHANNEL_OPTIONS)
 
+    def _connect(self, channel: grpc.aio.Channel, state: grpc.ChannelConnectivity, now_s: float) -> None:
+        if self._connecting_since_s is None:
+            self._connecting_since_s = now_s
+        if self._ready_since_s is not None:
+            if now_s - self._ready_since_s > _STEADY_S:
+                self._backoff.reset()
+                self._next_attempt_s = now_s
+            self._ready_since_s = None
+        # gRPC backs off from a server that refuses connections, but not from one that accepts and then drops them.
+        if state is grpc.ChannelConnectivity.IDLE and now_s >= self._next_attempt_s:
+            self._next_attempt_s = now_s + self._backoff.next_s()
+            channel.get_state(try_to_connect=True)
+        failing = state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        slow = now_s - self._connecting_since_s > _HEAD_START_S
+        if (failing or slow) and self.trouble is None and (self._explaining is None or self._explaining.done()):
+            self._explaining = asyncio.get_running_loop().create_task(self._explain())
+        if failing:
+            self.trouble = self.trouble or "cannot connect"
+
     async def _explain(self) -> None:
         why = await explain(self.host, self.port, self._tls, timeout_s=_EXPLAIN_S)
         if self._connecting_since_s is not None:
@@ -125,8 +146,8 @@ class Server:
 class Endpoints:
     """The servers of a URL, in the order in which to ask them: those that failed last come last."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], tls: Tls | None) -> None:
-        self.servers = tuple(Server(endpoint, tls) for endpoint in endpoints)
+    def __init__(self, endpoints: Sequence[Endpoint], tls: Tls | None, random: Random) -> None:
+        self.servers = tuple(Server(endpoint, tls, random) for endpoint in endpoints)
         self.closed = False
         self._order = list(self.servers)
 
@@ -144,7 +165,6 @@ class Endpoints:
 
         Waits until `give_up_s` on the loop's clock (None: for ever), then raises StoreUnavailable saying why.
         """
-        forks.refuse_inherited()
         look_s = _LOOK_FIRST_S
         while not self.closed:
             if server := self._connected():

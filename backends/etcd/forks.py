@@ -8,7 +8,9 @@ from weakref import WeakSet
 
 from leasekit.errors import ConfigError
 
-_HANDLERS = "GRPC_ENABLE_FORK_SUPPORT"
+# gRPC's own fork handlers do not help a process in which it runs threads, and print a line at each fork. What it logs
+# of connections, on stderr and again at every attempt, leasekit's errors say.
+_QUIET = {"GRPC_ENABLE_FORK_SUPPORT": "0", "GRPC_VERBOSITY": "NONE"}
 
 _users: WeakSet[object] = WeakSet()
 _used = False
@@ -17,19 +19,17 @@ _kept: list[object] = []
 
 
 def import_grpc() -> None:
-    """Import gRPC for the first time. Raises ImportError.
+    """Import gRPC, quietly unless the program imported it before or says in the environment what it wants.
 
-    Its own fork handlers do not help a process in which it runs threads; they print a line at each fork. So they stay
-    off, unless the program imported gRPC before or says in the environment what it wants.
+    It reads these settings as it is imported; the processes that this one starts are not to inherit them.
     """
-    quiet = "grpc" not in sys.modules and _HANDLERS not in os.environ
-    if quiet:
-        os.environ[_HANDLERS] = "0"
+    settings = {} if "grpc" in sys.modules else {name: _QUIET[name] for name in _QUIET.keys() - os.environ.keys()}
+    os.environ.update(settings)
     try:
         import grpc.aio  # noqa: F401
     finally:
-        if quiet:
-            del os.environ[_HANDLERS]
+        for name in settings:
+            del os.environ[name]
 
 
 def mark_used(by: object) -> None:

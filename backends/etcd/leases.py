@@ -15,7 +15,7 @@ from leasekit.backends.etcd.endpoints import Server
 from leasekit.backends.etcd.faults import Failure, Fault
 from leasekit.backends.etcd.methods import KEEP_ALIVE, RANGE
 from leasekit.backends.etcd.witnesses import Verdict, Witnesses, judge
-from leasekit.errors import LeaseLost, OutcomeUnknown
+from leasekit.errors import LeaseLost, OutcomeUnknown, StoreUnavailable
 
 _Call = grpc.aio.StreamStreamCall[rpc.LeaseKeepAliveRequest, rpc.LeaseKeepAliveResponse]
 
@@ -51,6 +51,8 @@ class KeepAliveStream:
             raise
         finally:
             del self._asked[number]
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # seen, even if the write failed before anybody waited for it
 
     async def aclose(self) -> None:
         """End the stream; what is asked fails."""
@@ -119,7 +121,7 @@ class Renewals:
                 return await self._renew(lease_id, number, give_up_s, trying)
         except TimeoutError:
             if not trying:
-                raise Failure(Fault.REFUSED, "", self._client.endpoints.why_not()).error(changes=True) from None
+                raise StoreUnavailable(self._client.endpoints.why_not()) from None
             self._client.endpoints.shun(trying[-1])
             raise OutcomeUnknown(
                 f"etcd {trying[-1].address} did not confirm the renewal within {timeout_s:g} s"

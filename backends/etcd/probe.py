@@ -75,6 +75,8 @@ def details(looks: dict[str, Look]) -> dict[str, str]:
 
 async def _look(client: Client, server: Server, timeout_s: float) -> Look | str:
     loop = asyncio.get_running_loop()
+    if client.endpoints.closed:
+        return client.endpoints.why_not()
     try:
         async with asyncio.timeout(timeout_s):
             await client.endpoints.wait_for(server)

@@ -61,7 +61,7 @@ class EtcdStore(Store):
         self.url = url.redacted
         self._tls = load(url)
         self._keys = wire.Keys(url.prefix)
-        self._endpoints = Endpoints(url.endpoints, self._tls)
+        self._endpoints = Endpoints(url.endpoints, self._tls, random)
         self._client = Client(self._endpoints, Tokens(credentials(url)), random)
         self._witnesses = Witnesses()
         self._renewals = Renewals(self._client, self._keys, self._witnesses)

@@ -30,8 +30,6 @@ class Session:
     def __init__(
         self, client: Client, server: Server, keys: wire.Keys, subscriptions: dict[Subscription, None]
     ) -> None:
-        self.answered = False
-        """Whether the server ever said anything."""
         self._client = client
         self._server = server
         self._keys = keys
@@ -89,7 +87,6 @@ class Session:
         loop = asyncio.get_running_loop()
         try:
             while isinstance(answer := await call.read(), rpc.WatchResponse):
-                self.answered = True
                 self._heard_s = loop.time()
                 self._take(answer)
         except grpc.aio.AioRpcError as error:
@@ -172,9 +169,8 @@ class Session:
 
     async def _look(self, subscription: Subscription, watch_id: int, after: int) -> None:
         """Find out whether the store has gone back in time (a backup was restored), or this server only lags behind."""
-        answer = await self._client.attempt(
-            self._server, RANGE, rpc.RangeRequest(key=self._keys.root, count_only=True), timeout_s=ANSWER_S
-        )
+        request = rpc.RangeRequest(key=subscription.key, range_end=subscription.end, count_only=True)
+        answer = await self._client.attempt(self._server, RANGE, request, timeout_s=ANSWER_S)
         went_back = not subscription.recognises(answer.header) or answer.header.revision < after
         if went_back and self._ids.get(subscription) == watch_id:
             self.cancel(subscription)

@@ -16,6 +16,9 @@ from leasekit.store import Changed, Resync
 
 _WORTH_ANOTHER_STREAM = (Fault.LOST, Fault.REFUSED, Fault.TOKEN)
 
+_STEADY_S = 1.0
+"""A stream that lasted so long is no sign of a server that drops every client."""
+
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
@@ -103,11 +106,6 @@ class Subscription:
         self._closed = True
         self._news.set()
 
-    def _same_life(self, header: rpc.ResponseHeader) -> bool:
-        if self.epoch is None:
-            self.epoch = Epoch.of(header)
-        return self.epoch.may_precede(Epoch.of(header))
-
     async def next(self) -> Changed | Resync | None:
         """What to tell next; None when closed."""
         while True:
@@ -122,6 +120,13 @@ class Subscription:
             if self._untaken:
                 return self._untaken.pop(next(iter(self._untaken)))
             self._news.clear()
+
+    def _same_life(self, header: rpc.ResponseHeader) -> bool:
+        epoch = Epoch.of(header)
+        same = self.epoch is None or self.epoch.may_precede(epoch)
+        if same:
+            self.epoch = epoch
+        return same
 
 
 class Watches:
@@ -170,15 +175,17 @@ class Watches:
 
     async def _run(self) -> None:
         """One stream after the other. What no other stream can mend ends the watches with it."""
+        loop = asyncio.get_running_loop()
         backoff = Backoff(self._client.random)
         while True:
             await self._wanted.wait()
             server = await self._client.endpoints.pick(None)
             self._session = Session(self._client, server, self._keys, self._subscriptions)
+            opened_s = loop.time()
             failure = await self._until_broken(self._session)
-            if self._session.answered:
-                backoff.reset()
             self._session = None
+            if loop.time() - opened_s > _STEADY_S:
+                backoff.reset()
             if failure.fault in _WORTH_ANOTHER_STREAM:
                 if failure.fault is not Fault.TOKEN:
                     self._client.endpoints.shun(server)

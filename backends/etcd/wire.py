@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from leasekit.backends.etcd import rpc_pb2 as rpc
-from leasekit.errors import ConfigError, ProtocolError
+from leasekit.errors import ConfigError, LeaseLost, ProtocolError
 from leasekit.store import Absent, At, Changed, Committed, Compare, Delete, Entry, Get, Lease, NoneUnder, Op, Put
 
 OPERATIONS_MAX = 128
@@ -117,7 +117,7 @@ def change(keys: Keys, event: rpc.Event) -> Changed:
 
 
 def transaction(keys: Keys, compares: Sequence[Compare], ops: Sequence[Op]) -> rpc.TxnRequest:
-    """Ask for `ops` if all `compares` hold. Raises ConfigError above etcd's limit; leases must be etcd's (`puts_on`)."""
+    """Ask for `ops` if all `compares` hold. Raises ConfigError above etcd's limit, LeaseLost for what can be no lease."""
     for name, count in (("compares", len(compares)), ("ops", len(ops))):
         if count > OPERATIONS_MAX:
             raise ConfigError(name, f"{count} in one transaction; etcd takes {OPERATIONS_MAX}")
@@ -165,7 +165,9 @@ def _compare(keys: Keys, compare: Compare) -> rpc.Compare:
 def _operation(keys: Keys, op: Op) -> rpc.RequestOp:
     match op:
         case Put(key, value, lease_id):
-            lease = (lease_number(lease_id) or 0) if lease_id is not None else 0
+            lease = 0 if lease_id is None else lease_number(lease_id)
+            if lease is None:
+                raise LeaseLost(str(lease_id))
             return rpc.RequestOp(request_put=rpc.PutRequest(key=keys.encode(key), value=value, lease=lease))
         case Delete(key):
             return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=keys.encode(key)))

@@ -136,6 +136,13 @@ def test_a_store_is_recognised_by_its_cluster_and_term_and_so_is_the_one_after_i
     assert not watch.recognises(header(cluster=9, term=7))
 
 
+def test_every_answer_of_the_store_itself_moves_its_term_on() -> None:
+    watch = subscription(after=10)
+    assert not watch.doubts(header(term=3))
+    assert not watch.doubts(header(term=6))
+    assert watch.doubts(header(term=5)), "below the term that was seen last"
+
+
 def test_an_epoch_precedes_itself_and_later_terms() -> None:
     assert Epoch(1, 3).may_precede(Epoch(1, 3))
     assert Epoch(1, 3).may_precede(Epoch(1, 4))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from leasekit.backends.etcd import rpc_pb2 as rpc
 from leasekit.backends.etcd import wire
-from leasekit.errors import ConfigError, ProtocolError
+from leasekit.errors import ConfigError, LeaseLost, ProtocolError
 from leasekit.store import Absent, At, Changed, Committed, Delete, Entry, Get, Lease, NoneUnder, Put
 
 KEYS = wire.Keys("team/prod")
@@ -120,6 +120,11 @@ def test_what_is_done() -> None:
         rpc.RequestOp(request_range=rpc.RangeRequest(key=b"team/prod/d")),
         rpc.RequestOp(request_range=rpc.RangeRequest(key=b"team/prod/e/", range_end=b"team/prod/e0")),
     ]
+
+
+def test_a_put_on_what_can_be_no_lease_is_refused_rather_than_put_on_none() -> None:
+    with pytest.raises(LeaseLost):
+        wire.transaction(KEYS, [], [Put("a", b"1", "no-such-lease")])
 
 
 def test_more_than_etcd_takes_is_refused_before_it_is_sent() -> None:
