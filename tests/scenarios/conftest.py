@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import leasekit
+from support.servers import ConsulCluster
 from support.site import Site
 
 
@@ -21,6 +22,19 @@ def site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterato
 def network_site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
     """Each store behind a network, one server."""
     yield from _site(request, prefix, tmp_path, ttl_s=1.0)
+
+
+@pytest.fixture(params=["etcd", "spacious_consul"])
+def crowded_site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
+    """Each store behind a network, one server, ready for many candidates from one address."""
+    yield from _site(request, prefix, tmp_path, ttl_s=3.0)
+
+
+@pytest.fixture
+def spacious_consul() -> Iterator[ConsulCluster]:
+    """Consul closes a client's connections above 200, and a waiting candidate has about four."""
+    with ConsulCluster(max_connections_per_client=1000) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=["etcd_cluster", "consul_cluster"])

@@ -11,21 +11,32 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import leasekit
+from leasekit import engine
 from leasekit.clock import SYSTEM_CLOCK
+from leasekit.core import queue as core_queue
+from leasekit.election import candidate_of, leader_of
 from support.evidence import Event, Evidence, Reign, assert_safe
 
 WORKER = Path(__file__).resolve().parents[1] / "scenarios" / "worker.py"
 SLACK_S = 10.0
 """What a busy machine may take on top of what is promised. For progress alone: safety is judged without any."""
 _POLL_S = 0.01
+_POLL_STORE_S = 0.03
 
 
 def now_s() -> float:
     """This moment, on the clock that candidates write down."""
     return SYSTEM_CLOCK.now().boot_s
+
+
+class Place(NamedTuple):
+    """A place in the queue. Who leaves it and queues again has another one."""
+
+    id: str
+    since_revision: int
 
 
 class Candidate:
@@ -98,7 +109,7 @@ class Team:
 
     # What they did.
 
-    def wait_for(self, what: Callable[[], Any], timeout_s: float, means: str) -> Any:
+    def wait_for(self, what: Callable[[], Any], timeout_s: float, means: str, *, poll_s: float = _POLL_S) -> Any:
         """Read on until `what()` is something; returns that. Fails after `timeout_s` with what was seen."""
         give_up_s = now_s() + timeout_s
         while True:
@@ -106,7 +117,7 @@ class Team:
             if found := what():
                 return found
             assert now_s() < give_up_s, f"not within {timeout_s:.1f} s: {means}\n{self.account()}"
-            time.sleep(_POLL_S)
+            time.sleep(poll_s)
 
     def wait_valid(self, *, above: int = 0, id: str | None = None, timeout_s: float = SLACK_S) -> Reign:
         """The first leadership with a token above that (of that candidate) which its holder has seen to be valid."""
@@ -151,16 +162,22 @@ class Team:
 
     # The store, as an observer sees it.
 
-    def leader(self, store: leasekit.ConnectedStore) -> str | None:
-        """The id of the leader."""
-        leader = leasekit.Election(self.election, store, ttl_s=self.ttl_s).leader()
-        return None if leader is None else leader.id
+    def look(self, store: leasekit.ConnectedStore) -> tuple[str | None, list[Place]]:
+        """The leader's id, and the places in the queue in order, as of one moment. The leader's own is not among them."""
+        election = leasekit.Election(self.election, store, ttl_s=self.ttl_s)._core
+        reading = election.connection.store.transact((), core_queue.look_ops(election.keys), timeout_s=SLACK_S)
+        committed = engine.get().run(reading)
+        assert committed is not None
+        seen = core_queue.read_look(committed.reads, committed.revision)
+        leader = leader_of(seen.leader)
+        places = [Place(candidate_of(entry).id, entry.create_revision) for entry in seen.queue]
+        if leader is None:
+            return None, places
+        return leader.id, [place for place in places if place.id != leader.id]
 
     def queue(self, store: leasekit.ConnectedStore) -> list[str]:
         """The ids in the queue, first in the queue first; the leader is not among them."""
-        leader = self.leader(store)
-        queue = leasekit.Election(self.election, store, ttl_s=self.ttl_s).candidates()
-        return [candidate.id for candidate in queue if candidate.id != leader]
+        return [place.id for place in self.look(store)[1]]
 
     def enlist(
         self,
@@ -172,12 +189,17 @@ class Team:
     ) -> Candidate:
         """Start a candidate and return once it leads or queues: whoever is enlisted later stands behind it."""
         candidate = self.start(id, *options, url=url, wrapper=wrapper)
-        self.wait_for(lambda: id in (*self.queue(store), self.leader(store)), SLACK_S, f"{id} campaigns")
+
+        def campaigns() -> bool:
+            leader, places = self.look(store)
+            return id == leader or id in [place.id for place in places]
+
+        self.wait_for(campaigns, SLACK_S, f"{id} campaigns", poll_s=_POLL_STORE_S)
         return candidate
 
     def wait_queue(self, store: leasekit.ConnectedStore, *ids: str, timeout_s: float = SLACK_S) -> None:
         """Until these and no others queue, in this order."""
-        self.wait_for(lambda: self.queue(store) == list(ids), timeout_s, f"the queue {ids}")
+        self.wait_for(lambda: self.queue(store) == list(ids), timeout_s, f"the queue {ids}", poll_s=_POLL_STORE_S)
 
     # Life.
 
