@@ -7,7 +7,6 @@ somebody must lead if anybody campaigns, and no key may stand on a living lease 
 from __future__ import annotations
 
 from leasekit.core.contest import Phase
-
 from model.process import KEYS, Mode, Process
 from model.storage import Storage
 from model.world import State, World

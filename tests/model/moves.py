@@ -15,12 +15,13 @@ from leasekit.core.queue import Holder
 from leasekit.core.records import HoldRecord, RequestRecord
 from leasekit.core.remains import Verdict
 from leasekit.errors import LeaseLost
-from leasekit.store import At, Committed, Delete, Put
-
+from leasekit.store import At, Committed, Delete, Entry, Put
 from model.aging import NOW
 from model.process import KEYS, Draft, Mode, Process, ProcessTable
 from model.storage import Kind, Shelf, Storage
 
+IDLER_KEY = KEYS.candidate("x")
+"""Of a candidate that lives, but does nothing."""
 RELEASING = (Phase.TRANSFERRING, Phase.RESIGNING)
 
 
@@ -32,8 +33,11 @@ class Menu:
         {"unavailable", "reply lost", "applied late", "pause", "cut", "crash", "told late"}
     )
     wishes: frozenset[str] = frozenset({"give up", "resign", "transfer"})
+    """Operators' wishes are "force" (with "no hold", the hold is left out), "request" and "rebase"."""
     once: frozenset[str] = frozenset()
     """Processes whose campaigns are single tries."""
+    ordered: bool = True
+    """Whether first come is first served: not so where a later candidate may have a higher priority."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,14 +91,20 @@ class Rules:
             moves.extend(self._choices(process, store, wishes=wishes))
             moves.extend(self._faults(process, store) if faults else ())
         delivered = process.mode is Mode.RUNNING and not urgent and process.late is None
-        patient = net_spread(process)
-        checked = (_in_turn(move, store, self.shelf.kind, patient=patient) for move in moves)
-        return Moves(tuple(checked), urgent, stranded(process, store) if delivered else None)
+        patient = out_of_turn(process)
+        for index, move in enumerate(moves):
+            jumped = not_in_turn(store, move.store, self.shelf.kind, patient=patient)
+            if jumped is not None and self.menu.ordered:
+                moves[index] = replace(move, errors=(*move.errors, jumped))
+        return Moves(tuple(moves), urgent, stranded(process, store) if delivered else None)
 
     def move(self, label: str, draft: Draft, store: Storage, *, cost: str = "", progress: bool = False) -> Move:
         """What the draft has become. A lease that it needs it is granted along, which concerns nobody else."""
         if draft.mode is Mode.RUNNING and draft.wants_lease and draft.belief.lease_id is None:
             store = self.shelf.granted(store, draft.grant())
+        leader = store.by_key.get(KEYS.leader)
+        if leader is not None and leader.revision == draft.superseded:
+            draft.errors.append(f"{draft.name} lost its leadership for nothing")
         return Move(
             f"{draft.name}: {label}",
             self.table.settle(draft, store),
@@ -238,7 +248,7 @@ class Rules:
         base = store.by_key.get(records.BASE_KEY)
         known = queue.Base(records.load_base(base.value), base.revision) if base else queue.NO_BASE
         for entry in store.entries:
-            if entry.key.startswith(KEYS.queue) and entry.key != process.contest.candidate_key:
+            if entry.key.startswith(KEYS.queue) and entry.key not in (process.contest.candidate_key, IDLER_KEY):
                 draft = self.draft(process)
                 draft.let_go(e.Transfer(entry, known, 0.0))
                 yield self.move(f"transfers to {entry.key}", draft, store, cost="wish")
@@ -331,11 +341,18 @@ def operator_moves(shelf: Shelf, store: Storage, wishes: frozenset[str]) -> Iter
     leader = store.by_key.get(KEYS.leader)
     if leader is not None and leader.lease_id is not None:
         if "force" in wishes:
-            yield Move("operator: a hold replaces the leader", None, _held(shelf, store), wishes=1)
+            after = _held(shelf, store, leader, hold="no hold" not in wishes)
+            yield Move("operator: ends the leadership by force", None, after, wishes=1)
+            if "no hold" in wishes:
+                # With nothing to remember which lease it was, the revoke comes at once.
+                revoked = shelf.ended(after, leader.lease_id)
+                yield Move("operator: ends the leadership by force, and revokes", None, revoked, wishes=1)
         if "request" in wishes:
-            value = records.dump_request(RequestRecord(queue.token_of(leader), "resign", None))
-            after, _ = shelf.transact(store, (), (Put(KEYS.request, value),))
-            yield Move("operator: asks the leader to resign", None, after, wishes=1)
+            # The one before as well: an operator may look, and ask when another leads.
+            for token in (queue.token_of(leader), queue.token_of(leader) - 1):
+                value = records.dump_request(RequestRecord(token, "resign", None))
+                after, _ = shelf.transact(store, (), (Put(KEYS.request, value),))
+                yield Move(f"operator: asks the leader with token {token} to resign", None, after, wishes=1)
     if leader is not None and leader.lease_id is None and "force" in wishes:
         hold = records.load_leader(leader.value)
         assert isinstance(hold, HoldRecord)
@@ -345,14 +362,14 @@ def operator_moves(shelf: Shelf, store: Storage, wishes: frozenset[str]) -> Iter
         yield Move("operator: rebases the tokens", None, _rebased(shelf, store), wishes=1)
 
 
-def _held(shelf: Shelf, store: Storage) -> Storage:
+def _held(shelf: Shelf, store: Storage, leader: Entry, *, hold: bool) -> Storage:
     """Rule 10a."""
-    leader = store.by_key[KEYS.leader]
     record = records.load_leader(leader.value)
     assert isinstance(record, records.LeaderRecord) and leader.lease_id is not None
-    hold = records.dump_hold(HoldRecord(leader.lease_id, record.ttl_s))
-    ops = (Put(KEYS.leader, hold), Delete(KEYS.candidate(record.id)))
-    after, _ = shelf.transact(store, (At(KEYS.leader, leader.revision),), ops)
+    value = records.dump_hold(HoldRecord(leader.lease_id, record.ttl_s))
+    instead = Put(KEYS.leader, value) if hold else Delete(KEYS.leader)
+    compares = (At(KEYS.leader, leader.revision),)
+    after, _ = shelf.transact(store, compares, (instead, Delete(KEYS.candidate(record.id))))
     return after
 
 
@@ -363,21 +380,21 @@ def _rebased(shelf: Shelf, store: Storage) -> Storage:
     return after
 
 
-def net_spread(process: Process) -> bool:
+def out_of_turn(process: Process) -> bool:
     """Whether the process has gone without a leader for long enough to claim out of turn (rule 5)."""
     since = process.contest.leaderless_since
     return since is not None and NOW.reached(since.plus(2 * process.contest.ttl_s))
 
 
-def _in_turn(move: Move, before: Storage, kind: Kind, *, patient: bool) -> Move:
-    """With an error, if the move makes a leader of a candidate that was not first in the queue."""
-    if move.store is before or KEYS.leader in before.by_key or KEYS.leader not in move.store.by_key:
-        return move
-    record = records.load_leader(move.store.by_key[KEYS.leader].value)
+def not_in_turn(before: Storage, after: Storage, kind: Kind, *, patient: bool) -> str | None:
+    """What is wrong if a leader appeared who was not first in the queue. First come, first served."""
+    if before is after or KEYS.leader in before.by_key or KEYS.leader not in after.by_key:
+        return None
+    record = records.load_leader(after.by_key[KEYS.leader].value)
     assert isinstance(record, records.LeaderRecord)
     waiting, key = _queue(before), KEYS.candidate(record.id)
     jumped = waiting and (kind.compares_empty if key not in waiting else waiting[0] != key and not patient)
-    return replace(move, errors=(*move.errors, f"{record.id} leads although {waiting[0]} is first")) if jumped else move
+    return f"{record.id} leads although {waiting[0]} is first" if jumped else None
 
 
 def pending(process: Process, store: Storage) -> frozenset[str]:

@@ -14,7 +14,6 @@ from leasekit.core.records import Keys
 from leasekit.core.remains import Remains, Verdict
 from leasekit.errors import LeasekitError, LossReason
 from leasekit.store import Entry, Get
-
 from model.aging import NOW, aged
 from model.interning import Interner
 from model.storage import Storage
@@ -79,6 +78,8 @@ class Process:
     """A `Wake` will follow a `Pause`."""
     wants_lease: bool = False
     chores: tuple[Chore, ...] = ()
+    led: int = 0
+    """What the keeper remembers of this lease: the highest revision led at."""
     renewed_ago: int = 0
     """Ticks since the last renewal was sent; 1 for any more."""
     grants: int = 0
@@ -131,7 +132,7 @@ class ProcessTable:
         """A process that has done nothing yet."""
         setup = Setup(KEYS, name.lower(), "host", 1, priority, compares_empty)
         return self._make(
-            name, Contest(setup), Belief(0), Mode.RUNNING, None, None, False, False, (), 0, 0, (), None, campaigns
+            name, Contest(setup), Belief(0), Mode.RUNNING, None, None, False, False, (), 0, 0, 0, (), None, campaigns
         )
 
     def settle(self, draft: Draft, store: Storage) -> Process:
@@ -150,6 +151,7 @@ class ProcessTable:
             draft.pausing,
             draft.wants_lease,
             draft.chores,
+            draft.led,
             draft.renewed_ago,
             draft.grants,
             draft.told,
@@ -220,6 +222,7 @@ class Draft:
         self.pausing = process.pausing
         self.wants_lease = process.wants_lease
         self.chores = process.chores
+        self.led = process.led
         self.renewed_ago = process.renewed_ago
         self.grants = process.grants
         self.told = process.told
@@ -230,6 +233,8 @@ class Draft:
         """The token of a leadership that began."""
         self.astray: tuple[e.Transact, ...] = ()
         """Writes that nobody waits for any more, but that may still be applied."""
+        self.superseded: int = 0
+        """The revision of a leadership that ended because its record was no longer there."""
         self.errors: list[str] = []
 
     # The elector.
@@ -277,7 +282,12 @@ class Draft:
                 self.wants_lease = True
             case e.Elected():
                 self._elected(action)
-            case e.Lost() | e.Released():
+            case e.Lost(reason):
+                if self.tenure is not None and reason is LossReason.SUPERSEDED:
+                    self.superseded = self.tenure.revision
+                self.led = self.contest.led
+                self.tenure = None
+            case e.Released():
                 self.tenure = None
             case e.Asked(request):
                 self._obey(request.token)
@@ -289,6 +299,7 @@ class Draft:
                 assert isinstance(action, e.NotElected | e.Failed)
 
     def _elected(self, elected: e.Elected) -> None:
+        self.led = self.contest.led
         self.tenure = Tenure(elected.revision, self.belief.epoch)
         self.elected = elected.token
         if not self.tenure.believes(self.belief) or self.belief.lease_id != self.contest.lease_id:
@@ -307,7 +318,7 @@ class Draft:
         self.chores = self.chores[1:]
         self.contest = replace(
             self.contest,
-            led=earlier.led if earlier and not self.quirks.forgets_led else 0,
+            led=0 if self.quirks.forgets_led else max(self.led, earlier.led if earlier else 0),
             lease_id=earlier.lease_id if earlier else self.contest.lease_id,
             doubt_until=earlier.doubt_until if earlier else None,
         )
@@ -341,6 +352,7 @@ class Draft:
         """A new lease is there; returns its id."""
         self.grants += 1
         lease_id = f"{self.name}{self.grants}"
+        self.led = 0
         self.renewed_ago = 0
         self._believe(self.belief.granted(lease_id, TTL_S, sent_at=NOW, now=NOW))
         return lease_id
@@ -386,7 +398,7 @@ class Draft:
         setup = self.contest.setup
         self.contest, self.belief, self.tenure = Contest(setup), Belief(0), None
         self.pausing, self.wants_lease, self.chores = False, False, ()
-        self.renewed_ago, self.told, self.late = 0, (), None
+        self.led, self.renewed_ago, self.told, self.late = 0, 0, (), None
 
     # Watches.
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from leasekit.errors import LeaseLost
 from leasekit.store import Absent, At, Committed, Compare, Delete, Entry, Get, Op, Put
-
 from model.interning import Interner
 
 FOR_EVER = -1

@@ -11,8 +11,7 @@ from leasekit.core import records
 from leasekit.core.records import CandidateRecord, HoldRecord
 from leasekit.errors import LeaseLost, ProtocolError
 from leasekit.store import Put
-
-from model.moves import Menu, Move, Moves, Rules, operator_moves
+from model.moves import IDLER_KEY, Menu, Move, Moves, Rules, not_in_turn, operator_moves, out_of_turn
 from model.process import KEYS, TTL_S, Mode, Process, ProcessTable, Quirks
 from model.storage import ETCD, Kind, Shelf, Storage, immortal
 
@@ -24,7 +23,9 @@ class Astray(NamedTuple):
     """A write that nobody waits for any more."""
 
     request: e.Transact
-    ticks_left: int
+    patient: bool
+    """Whether its sender might claim out of turn."""
+    ticks_left: int = ASTRAY_TICKS
 
 
 class State(NamedTuple):
@@ -60,10 +61,10 @@ class Setting:
     menu: Menu = field(default_factory=Menu)
     priorities: tuple[int, ...] = (0, 0, 0)
     idler: bool = False
-    """Whether a candidate stands first in the queue that lives, but never claims."""
+    """Whether a candidate stands first in the queue that lives, but never claims (rule 5; needs `timed_looks`)."""
     timed_looks: bool = False
-    """Whether a candidate that waits behind a living leader looks from time to time although no watch said so. It
-    finds nothing new then; without it the space is smaller, and no watch that was forgotten is made good by it."""
+    """Whether a candidate that waits while somebody leads looks from time to time although no watch said so. It finds
+    nothing new then, unless it stands behind an idler; without it the space is smaller, and a forgotten watch shows."""
     quirks: Quirks = field(default_factory=Quirks)
 
 
@@ -87,7 +88,7 @@ class World:
         if setting.idler:
             store = immortal(self.shelf, store, "X")
             idler = records.dump_candidate(CandidateRecord("x", "host", 1, 0, TTL_S))
-            store, _ = self.shelf.transact(store, (), (Put(KEYS.candidate("x"), idler, "X"),))
+            store, _ = self.shelf.transact(store, (), (Put(IDLER_KEY, idler, "X"),))
         processes = tuple(
             self.table.first(
                 name, compares_empty=setting.store.compares_empty, priority=priority, campaigns=setting.campaigns
@@ -125,7 +126,7 @@ class World:
                     State(
                         move.store,
                         (*processes[:index], move.process, *processes[index + 1 :]),
-                        (*astray, *(Astray(request, ASTRAY_TICKS) for request in move.astray))
+                        (*astray, *(Astray(request, out_of_turn(process)) for request in move.astray))
                         if move.astray
                         else astray,
                         faults - move.faults,
@@ -168,7 +169,9 @@ class World:
             store, committed = state.store, None
         what = "is applied" if committed else "is refused"
         keys = ", ".join(op.key for op in late.request.ops if isinstance(op, Put)) or "deletions"
-        return Step(f"a late write of {keys} {what}", state._replace(store=store, astray=tuple(left)))
+        jumped = not_in_turn(state.store, store, self.setting.store, patient=late.patient or not self._alike)
+        after = state._replace(store=store, astray=tuple(left))
+        return Step(f"a late write of {keys} {what}", after, (jumped,) if jumped else ())
 
     def aged(self, state: State) -> State:
         """One tick later."""
@@ -187,7 +190,7 @@ class World:
             if renews:
                 assert later.belief.lease_id is not None
                 store = self.shelf.granted(store, later.belief.lease_id)
-        astray = tuple(Astray(late.request, late.ticks_left - 1) for late in state.astray if late.ticks_left > 1)
+        astray = tuple(late._replace(ticks_left=late.ticks_left - 1) for late in state.astray if late.ticks_left > 1)
         return state._replace(store=store, processes=tuple(processes), astray=astray)
 
 

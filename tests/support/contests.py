@@ -14,7 +14,6 @@ from leasekit.core.lease import Belief
 from leasekit.core.records import CandidateRecord, HoldRecord, Keys, LeaderRecord
 from leasekit.errors import LeaseLost
 from leasekit.store import Committed, Compare, Entry, Op, Put
-
 from model.storage import ETCD, Kind, Shelf
 
 KEYS = Keys("reports")
