@@ -9,7 +9,7 @@ import pytest
 from leasekit.cli import render
 from leasekit.cli.options import Seconds
 
-ITEMS = [{"id": "a", "token": 7, "meta": {"x": 1}}, {"id": "longer", "token": None, "meta": {}}]
+ITEMS: list[render.Row] = [{"id": "a", "token": 7, "meta": {"x": 1}}, {"id": "longer", "token": None, "meta": {}}]
 COLUMNS = ("id", "token")
 
 
