@@ -39,6 +39,9 @@ class ServerProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send `number`; nothing happens if it has ended."""
         self._process.send_signal(number)
+        if number is signal.SIGSTOP and self.running and hasattr(os, "waitid"):
+            # It stops in its own time: until it has, it may still answer what is sent to it.
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end."""
