@@ -22,6 +22,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._unheard: set[Future[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="leasekit-engine", daemon=True)
         self._thread.start()
 
@@ -44,9 +45,10 @@ class Engine:
 
         def finish(task: asyncio.Task[T]) -> None:
             _tasks.pop(outcome, None)
-            if task.cancelled():
-                outcome.set_exception(asyncio.CancelledError())
-            elif (error := task.exception()) is not None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if outcome in self._unheard:
+                return
+            if error is not None:
                 outcome.set_exception(error)
             else:
                 outcome.set_result(task.result())
@@ -81,6 +83,10 @@ class Engine:
         """Call `function` on the loop, soon; return at once. From any thread. After the end, nothing is called."""
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(function, *args)
+
+    def hush(self) -> None:
+        """The process ends: threads that wait for something now (daemons all) are not to wake up just to fail."""
+        self._unheard.update(_tasks)
 
     def stop(self) -> None:
         """End the thread. What still runs on it is cancelled."""
@@ -122,6 +128,8 @@ def before_exit(function: Callable[[], None]) -> None:
 
 
 def _exit() -> None:
+    if _engine is not None:
+        _engine.hush()
     try:
         for function in reversed(_at_exit):
             function()
