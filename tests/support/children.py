@@ -32,7 +32,7 @@ def left_behind(known: Collection[int], patience_s: float = 0) -> dict[int, str]
 
 def _children() -> set[int]:
     # Linux lists them by the thread that made them; elsewhere there is no such list and the check is not made.
-    found = set()
+    found: set[int] = set()
     for file in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
             found.update(int(pid) for pid in file.read_text().split())
