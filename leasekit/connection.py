@@ -51,11 +51,11 @@ class Connection:
 
     def _begin(self) -> None:
         """A store for this process."""
-        self._pid = os.getpid()
         self._store: Store = self._open(self._url)
         self._keepers: dict[float, Keeper] = {}
         self._histories: dict[str, History] = {}
         self._electors: weakref.WeakValueDictionary[tuple[str, str, float], Elector] = weakref.WeakValueDictionary()
+        self._pid = os.getpid()  # last: who sees it, in whatever thread, sees the rest
 
     @property
     def store(self) -> Store:
