@@ -34,7 +34,7 @@ COMMANDS = {
 
 # Fits a screen of 24 lines, and what people come for stands first.
 HELP = """\
-Usage: leasekit [--store URL] [--timeout S] COMMAND ...   (COMMAND --help says more)
+Usage: leasekit [--store URL] [--timeout S] COMMAND ...   (COMMAND --help: more)
 
   leasekit run nightly --try -- ./report.sh   run a command on one machine only
   leasekit status                             see who leads
