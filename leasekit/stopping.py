@@ -179,6 +179,8 @@ class _Interruptible:
         self._inside = False
         self._result: Any = None
         self._error: BaseException | None = None
+        # Not the thread's own `join`: one that Ctrl-C interrupts takes the thread for ended (Python 3.11, 3.12).
+        self._ended = threading.Event()
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._work,), name="leasekit-job", daemon=True)
 
@@ -187,12 +189,12 @@ class _Interruptible:
         self._thread.start()
         reason = None
         try:
-            while self._thread.is_alive() and (reason := self._stop.reason) is None:
-                self._thread.join(self._stop.next_look_s())
+            while not self._ended.is_set() and (reason := self._stop.reason) is None:
+                self._ended.wait(self._stop.next_look_s())
         finally:
             # Also on Ctrl-C here: the work ends before the leadership is released.
             self._interrupt()
-            self._thread.join()
+            self._ended.wait()
         reason = reason or self._leadership.reason
         if self._error is not None and not isinstance(self._error, LeadershipInterrupt):
             raise self._error
@@ -210,6 +212,8 @@ class _Interruptible:
                     _raise_in(threading.get_ident(), None)
         except BaseException as error:  # noqa: BLE001 (raised again in the calling thread)
             self._error = error
+        finally:
+            self._ended.set()
 
     def _interrupt(self) -> None:
         with self._lock:
@@ -241,8 +245,11 @@ def _exit_guard(leadership: LeadershipBase, grace_s: float) -> Any:
                 return
         os._exit(EXIT_CODE_LOST)
 
-    threading.Thread(target=guard, name="leasekit-exit-guard", daemon=True).start()
+    thread = threading.Thread(target=guard, name="leasekit-exit-guard", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
+        # The leadership is let go of next, which a guard that still looks would take for a loss.
+        thread.join()
