@@ -1,7 +1,15 @@
 """Rules taken out of the core, one at a time. Each must bring a counterexample back.
 
 A mutation is a way to patch the core (or a quirk of the modelled shell, or of the operator) and the smallest setting
-found in which the rule matters. Rules whose absence the model cannot show are listed at the end, with the reason.
+found in which the rule matters. Not here, since their absence brings no wrong state within the model:
+
+* Renewing first when a third of the ttl or less is left (4): it saves a claim that would come too late, no more.
+* A claim over a hold compares the hold's revision (10c): its own candidate key and the lease already protect it.
+* Revoking the lease when remains are not settled after 2 x ttl (11): the model's store answers sooner than that.
+* Queueing to settle a doubt after a single try (12): what a late try leaves is found by `Remains` as well.
+* Priority, the wait on an id that another lease holds, and two candidates of one process.
+
+Unit tests in `tests/unit/core` hold these.
 """
 
 from __future__ import annotations
@@ -138,6 +146,11 @@ def _applied(number: int) -> e.Answer:
     return e.Applied(number, Committed(0))
 
 
+def _looks_first(state: Contest) -> bool:
+    """Whether what it watches, or goes without, gives another reason to watch `leader`."""
+    return len(state.watching.known) < 3 or state.leaderless_since is not None
+
+
 def unknown_taken_for(kind: Callable[[int], e.Answer], *phases: Phase) -> Patches:
     """Concluding from a lost reply what does not follow from it."""
 
@@ -250,6 +263,20 @@ def _settled_in_doubt(asked: Remains, now: Instant) -> tuple[Remains, Verdict]:
     return asked, Verdict.SETTLED
 
 
+def _settled_after_doubt(asked: Remains, now: Instant) -> tuple[Remains, Verdict]:
+    in_doubt = asked.doubt_until is not None and not now.reached(asked.doubt_until)
+    return asked, Verdict.LATER if in_doubt else Verdict.SETTLED
+
+
+def _released_clean(state: Contest, answer: e.Answer, ctx: e.Context) -> Steps:
+    after, actions = RESIGN_ANSWERED(state, answer, ctx)
+    clean = isinstance(answer, e.Applied)
+    return after, tuple(action for action in actions if not (clean and isinstance(action, e.Disown)))
+
+
+RESIGN_ANSWERED = tenure.resign_answered
+
+
 def _forgetting_led(state: Contest, ctx: e.Context) -> e.Disown:
     return e.Disown(replace(REMAINS(state, ctx).remains, led=0))
 
@@ -265,10 +292,14 @@ def _leaves_unlooked(state: Contest, ctx: e.Context, *, looked: bool = False) ->
 GIVE_UP = claim.give_up
 
 
-def setting(*, faults: str = "", wishes: str = "", wishes_max: int = 1, **options: Any) -> Setting:
-    """A setting with these faults, of which one happens, and these wishes."""
-    menu = Menu(frozenset(filter(None, faults.split(", "))), frozenset(filter(None, wishes.split(", "))))
-    return Setting(faults=int(bool(faults)), wishes=wishes_max if wishes else 0, menu=menu, **options)
+def setting(
+    *, faults: str = "", wishes: str = "", faults_max: int = 1, wishes_max: int = 1, once: str = "", **options: Any
+) -> Setting:
+    """A setting with these faults and wishes."""
+    menu = Menu(
+        frozenset(filter(None, faults.split(", "))), frozenset(filter(None, wishes.split(", "))), frozenset(once)
+    )
+    return Setting(faults=faults_max if faults else 0, wishes=wishes_max if wishes else 0, menu=menu, **options)
 
 
 PAUSE = setting(faults="pause", campaigns=1)
@@ -466,6 +497,26 @@ MUTATIONS = (
         "a clean look settles a doubt",
         LATE,
         ((Remains, "_clean", _settled_in_doubt),),
+    ),
+    Mutation(
+        "12",
+        "a look that began in doubt settles it when the doubt is over",
+        setting(faults="applied late, pause", faults_max=2, wishes="give up", processes=1, campaigns=1),
+        ((Remains, "_clean", _settled_after_doubt),),
+    ),
+    Mutation(
+        "12",
+        "a resignation settles the doubt about a claim before it",
+        setting(faults="applied late", wishes="resign", processes=1, campaigns=1),
+        instead("resign_answered", lambda _old: _released_clean, tenure),
+    ),
+    Mutation(
+        "12",
+        "in doubt about a claim, leader is watched by the first one only",
+        setting(faults="applied late", wishes="resign", campaigns=1, idler=True),
+        not_watching(
+            lambda state, key: key == KEYS.leader and state.doubt_until is not None and not _looks_first(state)
+        ),
     ),
     Mutation(
         "12", "a claim without an answer is taken for refused", LATE_RESIGN, unknown_taken_for(e.Refused, *CLAIMS)

@@ -28,7 +28,7 @@ SMALL = {
         processes=2, faults=1, wishes=1, campaigns=1, menu=replace(LATENESS, once=frozenset("B"))
     ),
     "behind a candidate that never claims": Setting(
-        processes=2, faults=1, wishes=0, campaigns=1, idler=True, timed_looks=True, menu=LATENESS
+        processes=2, faults=1, wishes=0, campaigns=1, idler=True, menu=LATENESS
     ),
     "the later with a higher priority": Setting(
         processes=2, faults=1, wishes=0, campaigns=1, priorities=(0, 1, 0), timed_looks=True, menu=RANKED
@@ -52,6 +52,6 @@ LARGE = {
         processes=3, faults=2, wishes=2, campaigns=1, menu=OPERATORS
     ),
     "behind a candidate that never claims, two faults": Setting(
-        processes=2, faults=2, wishes=2, campaigns=2, idler=True, timed_looks=True
+        processes=2, faults=2, wishes=2, campaigns=2, idler=True
     ),
 }

@@ -61,7 +61,7 @@ class Setting:
     menu: Menu = field(default_factory=Menu)
     priorities: tuple[int, ...] = (0, 0, 0)
     idler: bool = False
-    """Whether a candidate stands first in the queue that lives, but never claims (rule 5; needs `timed_looks`)."""
+    """Whether a candidate stands first in the queue that lives, but never claims (rule 5). Implies `timed_looks`."""
     timed_looks: bool = False
     """Whether a candidate that waits while somebody leads looks from time to time although no watch said so. It finds
     nothing new then, unless it stands behind an idler; without it the space is smaller, and a forgotten watch shows."""
@@ -74,7 +74,7 @@ class World:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.shelf = Shelf(setting.store)
-        self.table = ProcessTable(setting.quirks, timed_looks=setting.timed_looks)
+        self.table = ProcessTable(setting.quirks, timed_looks=setting.timed_looks or setting.idler)
         self.rules = Rules(self.table, self.shelf, setting.menu)
         self._moves: dict[tuple[Process, Storage, bool, bool], Moves] = {}
         self._operator: dict[Storage, tuple[Move, ...]] = {}
