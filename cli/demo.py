@@ -14,6 +14,7 @@ from leasekit.cli import exit_codes
 from leasekit.cli.demo_stage import Stage, Worker
 from leasekit.cli.options import Settings, store_options
 from leasekit.cli.session import Session
+from leasekit.cli.signals import Interrupted, Signals
 from leasekit.fencing import SqlFence
 from leasekit.store import Delete
 
@@ -37,14 +38,23 @@ def demo(ctx: click.Context) -> None:
     lines into another SQLite file, guarded by its fencing token. Takes less than a minute, and cleans up.
     """
     settings = ctx.ensure_object(Settings)
+    with Signals() as signals:
+        try:
+            with signals.interrupting():
+                fine = _set_up(settings)
+        except Interrupted as interrupted:
+            ctx.exit(exit_codes.SIGNALLED + interrupted.signal_number)
+    ctx.exit(exit_codes.OK if fine else exit_codes.INTERNAL)
+
+
+def _set_up(settings: Settings) -> bool:
     with tempfile.TemporaryDirectory(prefix="leasekit-demo-") as folder:
         url = settings.store_url or f"sqlite:///{Path(folder) / 'leases.db'}"
         store = Session(Settings(url, settings.timeout_s))
         try:
-            fine = _play(store, url, Path(folder))
+            return _play(store, url, Path(folder))
         finally:
             store.run(store.connection.aclose(timeout_s=1.0))
-    ctx.exit(exit_codes.OK if fine else exit_codes.INTERNAL)
 
 
 def _play(store: Session, url: str, folder: Path) -> bool:

@@ -1,0 +1,97 @@
+"""`leasekit demo`, from start to end, and cut short."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from support.command import Command, Running
+from support.servers import EtcdCluster
+
+
+def workers_of(demo: Running) -> list[int]:
+    """The demo's worker processes that still run."""
+    mark = f"leasekit-demo-{demo.pid}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def all_gone(demo: Running) -> bool:
+    give_up = time.monotonic() + 10
+    while workers_of(demo):
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the demo makes its temporary directory."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    return folder
+
+
+def start(cli: Command, folder: Path, *arguments: str) -> Running:
+    return cli.start("demo", *arguments, environment=cli.environment(TMPDIR=str(folder)))
+
+
+def check_story(told: str) -> None:
+    """Four leaderships, three ends of them, each measured, and one refused write."""
+    assert len(re.findall(r"elected, token \d+", told)) == 4
+    acts = re.findall(r"--- kill (-\w+)", told)
+    assert acts == ["-9", "-STOP", "-CONT", "-TERM"]
+    assert "WRITE REFUSED" in told
+    measured = re.findall(r"(\w+) (killed|paused|resigned): the next leader was elected ([\d.]+) (m?s) later", told)
+    assert [what for _, what, _, _ in measured] == ["killed", "paused", "resigned"]
+    assert "every line stands in the order of the tokens" in told
+    tokens = [int(token) for token in re.findall(r"elected, token (\d+)", told)]
+    assert tokens == sorted(set(tokens))
+
+
+def test_a_killed_a_paused_and_a_resigning_leader_are_each_replaced(cli_without_store: Command, folder: Path) -> None:
+    demo = start(cli_without_store, folder)
+    done = demo.end(timeout_s=100)
+    assert done.code == 0, done
+    check_story(done.out)
+    assert done.err == ""
+    assert all_gone(demo)
+    assert list(folder.iterdir()) == []
+
+
+def test_the_demo_leaves_nothing_in_a_store_of_the_users_own(
+    cli_without_store: Command, folder: Path, etcd: EtcdCluster, prefix: str
+) -> None:
+    done = start(cli_without_store, folder, "--store", etcd.url(prefix)).end(timeout_s=100)
+    assert done.code == 0, done
+    check_story(done.out)
+    assert cli_without_store("--store", etcd.url(prefix), "status", "-o", "json").json["elections"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_cut_short_it_still_cleans_up(cli_without_store: Command, folder: Path, number: signal.Signals) -> None:
+    demo = start(cli_without_store, folder)
+    demo.line_with("-STOP")
+    demo.signal(number)
+    assert demo.end().code == 128 + number
+    assert all_gone(demo)
+    assert list(folder.iterdir()) == []
+
+
+def test_killed_outright_it_takes_its_workers_along(cli_without_store: Command, folder: Path) -> None:
+    demo = start(cli_without_store, folder)
+    demo.line_with("-STOP")
+    demo.signal(signal.SIGKILL)
+    demo.end()
+    assert all_gone(demo)
