@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import leasekit
 from leasekit import engine
@@ -19,6 +19,8 @@ from leasekit.clock import SYSTEM_CLOCK
 from leasekit.core import queue as core_queue
 from leasekit.election import candidate_of, leader_of
 from support.evidence import Event, Evidence, Reign, assert_safe
+
+T = TypeVar("T")
 
 WORKER = Path(__file__).resolve().parents[1] / "scenarios" / "worker.py"
 SLACK_S = 10.0
@@ -30,6 +32,18 @@ _POLL_STORE_S = 0.03
 def now_s() -> float:
     """This moment, on the clock that candidates write down."""
     return SYSTEM_CLOCK.now().boot_s
+
+
+def wait_until(
+    what: Callable[[], T | None], timeout_s: float, means: str, account: Callable[[], str], *, poll_s: float = _POLL_S
+) -> T:
+    """Ask until `what()` is something; returns that. Fails after `timeout_s` with an account of what was seen."""
+    give_up_s = now_s() + timeout_s
+    while True:
+        if found := what():
+            return found
+        assert now_s() < give_up_s, f"not within {timeout_s:.1f} s: {means}\n{account()}"
+        time.sleep(poll_s)
 
 
 class Place(NamedTuple):
@@ -109,15 +123,14 @@ class Team:
 
     # What they did.
 
-    def wait_for(self, what: Callable[[], Any], timeout_s: float, means: str, *, poll_s: float = _POLL_S) -> Any:
+    def wait_for(self, what: Callable[[], T | None], timeout_s: float, means: str, *, poll_s: float = _POLL_S) -> T:
         """Read on until `what()` is something; returns that. Fails after `timeout_s` with what was seen."""
-        give_up_s = now_s() + timeout_s
-        while True:
+
+        def look() -> T | None:
             self._evidence.read()
-            if found := what():
-                return found
-            assert now_s() < give_up_s, f"not within {timeout_s:.1f} s: {means}\n{self.account()}"
-            time.sleep(poll_s)
+            return what()
+
+        return wait_until(look, timeout_s, means, self.account, poll_s=poll_s)
 
     def wait_valid(self, *, above: int = 0, id: str | None = None, timeout_s: float = SLACK_S) -> Reign:
         """The first leadership with a token above that (of that candidate) which its holder has seen to be valid."""
@@ -127,14 +140,11 @@ class Team:
                 (r for t, r in self._evidence.reigns.items() if t > above and r.since_s and id in (None, r.id)), None
             )
 
-        reign = self.wait_for(found, timeout_s, f"a leader with a token above {above}")
-        assert isinstance(reign, Reign)
-        return reign
+        return self.wait_for(found, timeout_s, f"a leader with a token above {above}")
 
     def wait_over(self, reign: Reign, timeout_s: float = SLACK_S) -> Event:
         """The moment in which its holder was first told that it is over."""
-        event: Event = self.wait_for(lambda: reign.over, timeout_s, f"the end of {reign}")
-        return event
+        return self.wait_for(lambda: reign.over, timeout_s, f"the end of {reign}")
 
     def wait_event(self, what: str, id: str, *, token: int | None = None, timeout_s: float = SLACK_S) -> Event:
         """An event of that kind, written by that candidate."""
@@ -143,8 +153,7 @@ class Team:
             mine = (event for event in self._evidence.of(what) if event["id"] == id)
             return next((event for event in mine if token in (None, event.get("token"))), None)
 
-        event: Event = self.wait_for(found, timeout_s, f"{what!r} by {id}")
-        return event
+        return self.wait_for(found, timeout_s, f"{what!r} by {id}")
 
     @property
     def reigns(self) -> list[Reign]:
