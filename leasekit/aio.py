@@ -106,8 +106,8 @@ class Leadership(LeadershipBase):
         """Let go. Stop the work first. Belief ends at once; returns when the store has confirmed it, or after
         `timeout_s` seconds: then the record is removed later, or runs out. Does nothing if it is over."""
         if self._held:
-            self._let_go = True
             await _on_engine(self._core.resign(self._tenure, timeout_s))
+            self._let_go = True
 
     async def transfer(self, to: str, timeout_s: float = RELEASE_TIMEOUT_S) -> bool:
         """Hand over to the candidate with id `to`. Stop the work first.
@@ -131,8 +131,8 @@ class Leadership(LeadershipBase):
     ) -> None:
         self._leave()
         if self._held:
-            self._let_go = True
             await _on_engine(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
+            self._let_go = True
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
@@ -330,7 +330,7 @@ class Observer(AsyncIterator[Leader | None]):
 
 def current() -> Leadership:
     """The leadership that this code runs under. Raises LookupError where there is none."""
-    leadership = current_leadership.get()
+    leadership = current_leadership()
     if isinstance(leadership, Leadership):
         return leadership
     raise LookupError("this code runs under a synchronous leadership: ask leasekit.current()")

@@ -31,9 +31,12 @@ class Engine:
         self.loop.run_forever()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run `work` on the loop. Cancelling the future cancels it; its result may still come first."""
+        """Run `work` on the loop. To cancel it, `abandon` what this returns; its result may still come first."""
         outcome: Future[T] = Future()
+        self._submit(work, outcome)
+        return outcome
 
+    def _submit(self, work: Coroutine[Any, Any, T], outcome: Future[T]) -> None:
         def start() -> None:
             if not outcome.set_running_or_notify_cancel():
                 work.close()
@@ -54,12 +57,13 @@ class Engine:
                 outcome.set_result(task.result())
 
         self.loop.call_soon_threadsafe(start)
-        return outcome
 
     def run(self, work: Coroutine[Any, Any, T], *, discard: Callable[[T], object] | None = None) -> T:
         """Run `work` and wait for it. An interrupt (Ctrl-C) abandons it and goes on its way."""
-        outcome = self.submit(work)
+        outcome: Future[T] = Future()
         try:
+            # Inside, so that no interrupt falls between the two.
+            self._submit(work, outcome)
             return outcome.result()
         except BaseException:
             self.abandon(outcome, discard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+import weakref
 from contextvars import ContextVar, Token
 from typing import Any
 
@@ -89,7 +90,7 @@ class LeadershipBase:
 
     def _enter(self) -> None:
         """Work under it begins: `current()` says so, and it is not let go of before that ends."""
-        self._entered.append(current_leadership.set(self))
+        self._entered.append(_current.set(weakref.ref(self)))
         self._tenure.work_begins()
 
     def _leave(self) -> None:
@@ -97,7 +98,7 @@ class LeadershipBase:
         self._tenure.work_ended()
         # Where `with` is left in another context than it was entered in, there is nothing to put back.
         with contextlib.suppress(ValueError):
-            current_leadership.reset(self._entered.pop())
+            _current.reset(self._entered.pop())
 
     @property
     def _held(self) -> bool:
@@ -113,5 +114,14 @@ class LeadershipBase:
         warnings.warn(f"unreferenced {self!r} is resigned; use `with`, or resign()", ResourceWarning, stacklevel=2)
 
 
-current_leadership: ContextVar[LeadershipBase] = ContextVar("leasekit.current")
-"""The leadership that this code runs under."""
+# Weak, since an interrupt may keep `with` from being left properly, and a context must not hold a leadership for ever.
+_current: ContextVar[weakref.ref[LeadershipBase]] = ContextVar("leasekit.current")
+
+
+def current_leadership() -> LeadershipBase:
+    """The leadership that this code runs under. Raises LookupError where there is none."""
+    held = _current.get(None)
+    leadership = held() if held is not None else None
+    if leadership is None:
+        raise LookupError("this code does not run under a leadership")
+    return leadership

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from leasekit.clock import SYSTEM_CLOCK, Instant
 from leasekit.core.lease import Belief
 from leasekit.errors import ConfigError, LossReason
-from leasekit.leadership import current_leadership
 from leasekit.stopping import LONGEST_SLEEP_S, StopSignal, lost
 from leasekit.sync import Leadership
 from leasekit.tenure import Tenure
@@ -223,7 +222,8 @@ def _do(line: socket.socket) -> Outcome:
             function = getattr(function, name)
         # What stands under the name is the decorated job; the job's function is beneath.
         function = getattr(function, "__wrapped__", function)
-        current_leadership.set(_Inherited(task, line))
+        leadership = _Inherited(task, line)
+        leadership._enter()
         return Outcome(result=function(*task.args, **task.kwargs))
     except BaseException as error:  # noqa: BLE001 (raised again in the parent)
         return Outcome(error=error)

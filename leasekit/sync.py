@@ -82,8 +82,8 @@ class Leadership(LeadershipBase):
         """Let go. Stop the work first. Belief ends at once; returns when the store has confirmed it, or after
         `timeout_s` seconds: then the record is removed later, or runs out. Does nothing if it is over."""
         if self._held:
-            self._let_go = True
             engine.get().run(self._core.resign(self._tenure, timeout_s))
+            self._let_go = True
 
     def transfer(self, to: str, timeout_s: float = RELEASE_TIMEOUT_S) -> bool:
         """Hand over to the candidate with id `to`. Stop the work first.
@@ -107,8 +107,8 @@ class Leadership(LeadershipBase):
     ) -> None:
         self._leave()
         if self._held:
-            self._let_go = True
             engine.get().run(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
+            self._let_go = True
 
 
 class Election:
@@ -281,7 +281,7 @@ class Observer(Iterator[Leader | None]):
 
 def current() -> Leadership:
     """The leadership that this code runs under. Raises LookupError where there is none."""
-    leadership = current_leadership.get()
+    leadership = current_leadership()
     if isinstance(leadership, Leadership):
         return leadership
     raise LookupError("this code runs under an asynchronous leadership: ask leasekit.aio.current()")
