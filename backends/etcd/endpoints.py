@@ -38,6 +38,7 @@ _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     # A peer that is gone without a word. etcd drops clients that ping more often than every 5 s.
     ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 3000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_http_proxy", 0),
 ]
@@ -50,6 +51,7 @@ class Server:
         self.host = endpoint.host
         self.port = endpoint.port or DEFAULT_PORT
         self.address = endpoint.address(DEFAULT_PORT)
+        self.encrypted = tls is not None
         self.trouble: str | None = None
         """Why it cannot be connected to, as far as known."""
         self._tls = tls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 import statistics
 from dataclasses import dataclass
@@ -37,8 +38,21 @@ async def probe(client: Client, root: bytes, *, timeout_s: float) -> Health:
     )
     endpoints = tuple(_endpoint_health(server, look) for server, look in zip(servers, looks, strict=True))
     seen = {server.address: look for server, look in zip(servers, looks, strict=True) if isinstance(look, Look)}
-    found = [*warnings(seen), *([quorum] if quorum and seen else [])]
+    exposed = [server.address for server in servers if not server.encrypted and not is_loopback(server.host)]
+    found = warnings(seen)
+    if quorum and seen:
+        found.append(quorum)
+    if exposed and client.tokens.renewable:
+        found.append(f"The password goes to {', '.join(exposed)} unencrypted: use etcd+tls://.")
     return Health(endpoints, tuple(found), details(seen))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def warnings(looks: dict[str, Look]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leasekit.backends.etcd import rpc_pb2 as rpc
-from leasekit.backends.etcd.probe import Look, details, warnings
+from leasekit.backends.etcd.probe import Look, details, is_loopback, warnings
 
 
 def look(
@@ -73,6 +73,21 @@ def test_a_full_database_is_told_once_for_all_servers() -> None:
 def test_corrupt_data_is_told() -> None:
     [warning] = warnings({"a:1": look(errors=("memberID:7 alarm:CORRUPT ",))})
     assert "corrupt" in warning
+
+
+@pytest.mark.parametrize(
+    ("host", "stays"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("10.0.0.1", False),
+        ("etcd", False),
+    ],
+)
+def test_what_is_sent_over_loopback_stays_on_this_machine(host: str, stays: bool) -> None:
+    assert is_loopback(host) is stays
 
 
 def test_the_details_are_those_of_the_server_that_is_furthest() -> None:
