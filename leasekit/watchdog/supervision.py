@@ -21,6 +21,8 @@ KILL_LEAD_S = 0.02
 SLEEP_MAX_S = 0.1
 # A kill is repeated this often until nobody is left, since a process can fork while its relatives are being listed.
 KILL_AGAIN_S = 0.01
+# Who lives on for longer cannot be killed (another user's, or stuck in the kernel): no use in burning a core over it.
+KILL_PATIENCE_S = 1.0
 
 
 class Action(enum.Enum):
@@ -100,7 +102,7 @@ class Supervision:
         else:
             until_next_s = min(until_kill_s, self.grace_s + now.until(self._terminated_at))
             if until_next_s <= 0:
-                return KILL_AGAIN_S
+                return KILL_AGAIN_S if until_next_s > -KILL_PATIENCE_S else SLEEP_MAX_S
         return min(max(until_next_s, 0.0), SLEEP_MAX_S)
 
     def _kill_due(self, now: Instant) -> bool:

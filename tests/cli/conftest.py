@@ -47,3 +47,10 @@ def unused_port() -> Iterator[int]:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield int(reserved.getsockname()[1])
+
+
+@pytest.fixture
+def auth_url(prefix: str) -> Iterator[str]:
+    """An etcd server that wants a password; the URL holds it."""
+    with EtcdCluster(auth=("root", "s3cret")) as server:
+        yield server.url(prefix, userinfo=True)

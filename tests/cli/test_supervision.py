@@ -164,6 +164,8 @@ def test_the_watchdog_sleeps_until_something_is_due_but_never_long(
     assert supervision.sleep_s(clock.now()) == pytest.approx(0.05)
     clock.advance(0.05)
     assert supervision.sleep_s(clock.now()) == KILL_AGAIN_S
+    clock.advance(2.0)
+    assert supervision.sleep_s(clock.now()) == SLEEP_MAX_S, "who cannot be killed costs no core"
 
 
 def test_decisions_depend_on_nothing_but_what_was_told() -> None:
