@@ -90,9 +90,9 @@ class Candidate:
     def now(self) -> Instant:
         return Instant(self.now_s, self.now_s)
 
-    @property
-    def phase(self) -> Phase:
-        return self.contest.phase
+    def is_at(self, phase: Phase) -> bool:
+        """Whether the contest stands there."""
+        return self.contest.phase is phase
 
     def feed(self, event: e.Event) -> tuple[e.Action, ...]:
         """Let the core take an event; returns what it asks for."""
@@ -117,6 +117,14 @@ class Candidate:
     def answered(self) -> tuple[e.Action, ...]:
         """Carry out the request under way, and tell the core."""
         return self.feed(self.ask())
+
+    def until(self, phase: Phase) -> None:
+        """Requests are answered until it stands there."""
+        for _ in range(10):
+            if self.is_at(phase):
+                return
+            self.answered()
+        raise AssertionError(f"it stands at {self.contest.phase} instead")
 
     def unanswered(self) -> tuple[e.Action, ...]:
         """The outcome of the request under way is unknown."""
@@ -148,13 +156,11 @@ class Candidate:
     def lead(self) -> int:
         """Campaign and win at once; returns the revision."""
         self.feed(e.Campaign())
-        while not self.contest.leads:
-            self.answered()
+        self.until(Phase.LEADING)
         assert self.contest.leader_revision is not None
         return self.contest.leader_revision
 
     def wait(self) -> None:
         """Campaign, and queue behind whoever is there."""
         self.feed(e.Campaign())
-        while self.phase is not Phase.WAITING:
-            self.answered()
+        self.until(Phase.WAITING)

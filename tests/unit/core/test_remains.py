@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from leasekit.clock import Instant
 from leasekit.core import events as e
+from leasekit.core.contest import Phase
 from leasekit.core.remains import Remains, Verdict
 from leasekit.store import Entry
 from support.contests import KEYS, TTL_S, Candidate, Desk
@@ -138,8 +139,7 @@ def test_a_resignation_after_a_doubt_is_looked_after_even_when_the_doubt_is_over
     candidate.feed(e.Campaign())
     candidate.unanswered()
     candidate.feed(e.Wake())
-    while not candidate.contest.leads:
-        candidate.answered()
+    candidate.until(Phase.LEADING)
     candidate.elapse(2 * TTL_S + 1)
     candidate.feed(e.Resign())
     candidate.answered()
