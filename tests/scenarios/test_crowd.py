@@ -23,14 +23,8 @@ def test_fifty_candidates_and_two_hundred_handovers(crowded_site: Site) -> None:
     site = crowded_site
     ways = cycle(OTHER_WAYS.get(number, "resign") for number in range(40))
     with site.team() as team:
-        for number in range(CANDIDATES):
-            team.start(f"c{number:02}")
-            if number % BATCH == BATCH - 1:
-                # Not all at once: tests beside this one need the machine as well.
-                campaigning = number + 1
-                team.wait_for(
-                    lambda: len(team.queue(site.store)) >= campaigning - 1, 60, f"{campaigning} campaign", poll_s=0.1
-                )
+        for number in range(0, CANDIDATES, BATCH):
+            _start(team, site, [f"c{n:02}" for n in range(number, number + BATCH)], number)
         reign = team.wait_valid()
         for number, way in enumerate(islice(ways, HANDOVERS)):
             leader, places = team.look(site.store)
@@ -42,6 +36,14 @@ def test_fifty_candidates_and_two_hundred_handovers(crowded_site: Site) -> None:
             _replace(team, site, reign.id, way, number)
             reign = successor
         assert len(team.reigns) == HANDOVERS + 1
+
+
+def _start(team: Team, site: Site, ids: Sequence[str], before: int) -> None:
+    """A few more. Not all at once, since tests beside this one need the machine as well."""
+    for id in ids:
+        team.start(id)
+    here = before + len(ids)
+    team.wait_for(lambda: len(team.queue(site.store)) == here - 1, 60, f"{here} campaign", poll_s=0.1)
 
 
 def _force(team: Team, site: Site, reign: Reign, way: str, places: Sequence[Place]) -> Reign:
