@@ -13,11 +13,10 @@ import socket
 import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
-from importlib.metadata import entry_points
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from leasekit import engine, urls
+from leasekit import engine, schemes, urls
 from leasekit.clock import SYSTEM_CLOCK, Clock
 from leasekit.core.records import Keys
 from leasekit.errors import ConfigError
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from leasekit.keeper import Keeper
     from leasekit.tenure import Tenure
 
-ENTRY_POINTS = "leasekit.backends"
 STORE_VARIABLE = "LEASEKIT_STORE"
 EXIT_TIMEOUT_S = 2.0
 
@@ -41,7 +39,7 @@ class Connection:
         given = url if url is not None else os.environ.get(STORE_VARIABLE)
         self.is_default = not given
         self._url = urls.parse(given or "sqlite://")
-        self._open = _opener(self._url.scheme)
+        self._open = schemes.opener(self._url.scheme)
         self.clock = clock
         self.random = Random(SystemRandom().getrandbits(64))
         """Jitter; used on the engine's loop alone."""
@@ -137,15 +135,6 @@ async def _within(limit_s: float, work: Sequence[Coroutine[Any, Any, None]]) -> 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
             await asyncio.gather(*work, return_exceptions=True)
-
-
-def _opener(scheme: str) -> Any:
-    """The function that opens stores of this scheme, from its entry point."""
-    found = entry_points(group=ENTRY_POINTS, name=scheme)
-    for entry_point in found:
-        return entry_point.load()
-    known = sorted({point.name for point in entry_points(group=ENTRY_POINTS)})
-    raise ConfigError("store URL", f"no store is known for {scheme}://; known: {', '.join(known)}")
 
 
 _open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()

@@ -17,7 +17,7 @@ _FLOORS: list[set[str]] = [
     {"leasekit.backends"},
     {
         "leasekit.connection", "leasekit.elector", "leasekit.engine", "leasekit.history", "leasekit.journal",
-        "leasekit.keeper", "leasekit.retry", "leasekit.tenure", "leasekit.watches",
+        "leasekit.keeper", "leasekit.retry", "leasekit.schemes", "leasekit.tenure", "leasekit.watches",
     },
     set(),
     {"leasekit.cli", "leasekit.testing", "leasekit.__main__"},
