@@ -7,7 +7,7 @@ from dataclasses import replace
 from leasekit.core import events as e
 from leasekit.core import queue, records
 from leasekit.core.contest import WRITING, Contest, Phase, Steps, doubting, remains, retired, send
-from leasekit.store import Absent, At, Delete, NoneUnder, Op, Put
+from leasekit.store import Absent, At, Committed, Delete, Get, NoneUnder, Op, Put
 
 
 def claim_at_once(contest: Contest, ctx: e.Context) -> Steps:
@@ -26,7 +26,10 @@ def enqueue(contest: Contest) -> Steps:
 
 
 def claim(contest: Contest, ctx: e.Context, *, over: int | None = None) -> Steps:
-    """Rules 3, 5 and 10c: nobody leads, or (`over`) a hold at that revision has run out."""
+    """Rules 3, 5 and 10c: nobody leads, or (`over`) a hold at that revision has run out.
+
+    Who was next in line has not looked since. It looks in the same round trip, and `overtook` says what follows.
+    """
     assert contest.candidate_revision is not None
     if ctx.belief.too_short_to_claim(ctx.now):
         return replace(contest, phase=Phase.RENEWING), (e.RenewLease(),)
@@ -36,7 +39,18 @@ def claim(contest: Contest, ctx: e.Context, *, over: int | None = None) -> Steps
         At(contest.candidate_key, contest.candidate_revision),
         contest.base.unchanged,
     )
-    return send(replace(contest, claim_over=over), Phase.CLAIMING, compares, _take_office(contest, ctx))
+    ops = _take_office(contest, ctx)
+    if contest.next_in_line:
+        ops = (*ops, Get(contest.setup.keys.queue, prefix=True))
+    return send(replace(contest, claim_over=over), Phase.CLAIMING, compares, ops)
+
+
+def overtook(contest: Contest, committed: Committed) -> bool:
+    """Whether a claim that was applied came before somebody's turn: one of a higher priority had come since the look."""
+    if contest.phase is not Phase.CLAIMING or not contest.next_in_line:
+        return False
+    (waiting,) = committed.reads
+    return queue.in_order(waiting)[0].key != contest.candidate_key
 
 
 def clean(contest: Contest, revision: int) -> Steps:

@@ -105,6 +105,9 @@ class Contest:
     left_alone: bool = False
     """Whether nobody else queued when it last resigned, as far as the resignation saw."""
     watching: Watching = NOTHING
+    next_in_line: bool = False
+    """Whether the claim needs no look before it: when what is watched is gone, it is this candidate's turn, unless one
+    of a higher priority has come meanwhile."""
     wake_at: Instant | None = None
     leaderless_since: Instant | None = None
     conflict_since: Instant | None = None

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from leasekit.core import events as e
 from leasekit.core import queue
-from leasekit.core.claim import claim, claim_at_once, clean, enqueue, give_up
+from leasekit.core.claim import claim, claim_at_once, clean, enqueue, give_up, overtook
 from leasekit.core.contest import Contest, Phase, Setup, Steps, Watching, doubting, look, without_lease
 from leasekit.core.judge import hold_revoked, judge, revoke
 from leasekit.core.queue import Holder
@@ -50,7 +50,7 @@ def step(contest: Contest, event: e.Event, ctx: e.Context) -> Steps:
         case e.Applied() | e.Refused() | e.Unavailable() | e.Unknown() | e.LeaseGone():
             return _answered(contest, event, ctx) if event.number == contest.number else (contest, ())
         case e.Seen():
-            return leader_seen(contest, event, ctx) if contest.leads else _seen(contest, event)
+            return leader_seen(contest, event, ctx) if contest.leads else _seen(contest, event, ctx)
         case e.Missed():
             return _missed(contest)
         case e.Wake():
@@ -130,18 +130,22 @@ def _won(contest: Contest, committed: Committed, ctx: e.Context) -> Steps:
     revision = committed.revision
     if contest.phase is Phase.CLAIMING_AT_ONCE:
         contest = replace(contest, candidate_revision=revision)
-    if not contest.lease_trusted(ctx):
+    if not contest.lease_trusted(ctx) or overtook(contest, committed):
+        # Nobody has believed in it.
         return clean(replace(contest, led=revision), revision)
     token = contest.base.value + revision
     over_hold = contest.phase is Phase.CLAIMING and contest.claim_over is not None
     return lead(contest, revision, token), (e.Elected(revision, token, over_hold),)
 
 
-def _seen(contest: Contest, event: e.Seen) -> Steps:
+def _seen(contest: Contest, event: e.Seen, ctx: e.Context) -> Steps:
     """A watched key changed while waiting. Gone is also what was created anew: Consul merges the two (rule 2)."""
     known = dict(contest.watching.known)
     if contest.phase is not Phase.WAITING or event.key not in known or event.revision <= contest.watching.after:
         return contest, ()
+    if contest.next_in_line and event.entry is None and event.key != contest.candidate_key:
+        # Refused, it looks.
+        return claim(contest, ctx)
     if event.key == contest.setup.keys.leader:
         holder = queue.holder_of(event.entry, lease_id=contest.lease_id, id=contest.setup.id)
         if holder is Holder.ANOTHER and contest.leaderless_since is None:

@@ -19,7 +19,7 @@ from leasekit.store import Entry
 
 def judge(contest: Contest, seen: Look, ctx: e.Context) -> Steps:
     """Decide on what was just read."""
-    contest = replace(contest, base=seen.base)
+    contest = replace(contest, base=seen.base, next_in_line=False)
     mine = seen.candidate(contest.candidate_key)
     holder = queue.holder_of(seen.leader, lease_id=contest.lease_id, id=contest.setup.id)
     if holder is Holder.ME:
@@ -103,7 +103,15 @@ def _wait(contest: Contest, seen: Look, wake_at: Instant) -> Contest:
     if ahead is None or contest.doubt_until is not None or contest.leaderless_since is not None:
         known.append((contest.setup.keys.leader, seen.leader.create_revision if seen.leader else None))
     watching = Watching(tuple(known), seen.revision)
-    return replace(contest, phase=Phase.WAITING, watching=watching, wake_at=wake_at)
+    next_in_line = contest.doubt_until is None and _next_in_line(seen, ahead)
+    return replace(contest, phase=Phase.WAITING, watching=watching, next_in_line=next_in_line, wake_at=wake_at)
+
+
+def _next_in_line(seen: Look, ahead: Entry | None) -> bool:
+    """Whether nobody but the leader stands ahead, so that the place is free when the watched key is gone."""
+    if seen.leader is None or seen.leader.lease_id is None:  # nobody, or a hold
+        return False
+    return ahead is None or (ahead is seen.queue[0] and ahead.lease_id == seen.leader.lease_id)
 
 
 def _wait_out_hold(contest: Contest, seen: Look, ctx: e.Context) -> Steps:

@@ -65,9 +65,14 @@ def read_look(reads: tuple[tuple[Entry, ...], ...], revision: int) -> Look:
     return Look(
         revision=revision,
         leader=leader[0] if leader else None,
-        queue=tuple(sorted(queue, key=lambda entry: (-priority_of(entry), entry.create_revision))),
+        queue=in_order(queue),
         base=Base(records.load_base(base[0].value), base[0].revision) if base else NO_BASE,
     )
+
+
+def in_order(candidates: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The queue: higher priority first, then lower create revision."""
+    return tuple(sorted(candidates, key=lambda entry: (-priority_of(entry), entry.create_revision)))
 
 
 def priority_of(candidate: Entry) -> int:
