@@ -65,6 +65,7 @@ class Elector:
         self._tenure: Tenure | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined = False
+        self._closed = False
         self._retired = asyncio.Event()
 
     @property
@@ -178,14 +179,13 @@ class Elector:
             raise OutcomeUnknown(f"the store did not confirm the transfer of {tenure.election!r} to {to!r}")
         return released.reason is LossReason.TRANSFERRED
 
-    async def close(self, *, timeout_s: float) -> None:
-        """Leave the election because the connection is closed: a campaign fails, a leadership ends (`closed`)."""
+    def close(self) -> None:
+        """The connection is closed: a campaign fails, a leadership ends. The keeper, closed next, ends it in the store."""
+        self._closed = True
         if self._campaign is not None and not self._campaign.done():
             self._campaign.set_exception(ConfigError("store", "this connection was closed; connect anew"))
         if self._tenure is not None:
             self._tenure.end(LossReason.CLOSED)
-            if self._contest.leads:
-                await self._let_go(e.Resign(), timeout_s)
 
     async def _let_go(self, event: e.Resign | e.Transfer, timeout_s: float) -> e.Released | None:
         release = self._release
@@ -283,7 +283,7 @@ class Elector:
     def _ended(self, tenure: Tenure, reason: LossReason) -> None:
         """Whoever ended it, the user's thread included: let go in the store as well, if that is still to be done."""
         self._history.ended(tenure.token, tenure.id, reason)
-        if tenure is self._tenure and tenure.wish is None:
+        if tenure is self._tenure and tenure.wish is None and not self._closed:
             self._feed(e.Resign())
 
     def _lost(self, reason: LossReason) -> None:

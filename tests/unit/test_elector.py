@@ -546,16 +546,18 @@ async def test_closing_fails_a_campaign(world: World) -> None:
     await world.process().leader("a")
     elector = world.process().candidate("b")
     waiting = await queued(world, elector, "b")
-    await elector.close(timeout_s=1)
+    elector.close()
     with pytest.raises(ConfigError, match="closed"):
         await waiting
 
 
 @virtual
 async def test_closing_lets_the_next_one_lead_at_once(world: World) -> None:
-    elector, tenure = await world.process().leader("a")
+    process = world.process()
+    elector, tenure = await process.leader("a")
     waiting = await queued(world, world.process().candidate("b"), "b")
-    await elector.close(timeout_s=1)
+    elector.close()
+    await process.keeper.aclose(timeout_s=1)
     assert tenure.loss is LossReason.CLOSED
     await asyncio.wait_for(waiting, timeout=0.1)
 

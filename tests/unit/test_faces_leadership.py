@@ -169,7 +169,7 @@ def test_what_a_release_left_behind_is_removed_later() -> None:
         faulty.order("inject", fault=Fault.refuse(), on="transact", times=2)
         leadership.resign()
         assert election.leader() is not None
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while election.leader() is not None:
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -374,7 +374,7 @@ def test_a_thousand_elections_cost_one_thread_and_one_lease(scheme: str, tmp_pat
         assert threading.active_count() <= threads + 1
         assert took_s < 30
         began = time.monotonic()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert all(leadership.reason is LossReason.CLOSED for leadership in leaderships)
 
 
