@@ -61,7 +61,12 @@ def program(body: str, cluster: EtcdCluster, prefix: str, *, child_exit: str = "
     """Run `body`; its stderr."""
     code = _PROGRAM + f"CHILD_EXIT = {child_exit!r}\n" + textwrap.dedent(body)
     done = subprocess.run(
-        [sys.executable, "-c", code, cluster.url(prefix)], capture_output=True, text=True, timeout=30, check=False
+        # From 3.12 on Python itself warns of every fork beside threads.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, cluster.url(prefix)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stderr
