@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from typing import cast
 
 from leasekit.core import records
 from leasekit.core.records import HoldRecord, LeaderRecord, RequestRecord
@@ -30,17 +32,17 @@ async def ask(core: ElectionCore, action: str, to: str | None, timeout_s: float)
     put = Put(keys.request, records.dump_request(request))
     if await store.transact((At(keys.leader, entry.revision),), (put,), timeout_s=REQUEST_TIMEOUT_S) is None:
         return await _answered(core, to)
+    changes = store.watch(keys.leader, after=revision)
     try:
         async with asyncio.timeout(timeout_s):
-            async for change in store.watch(keys.leader, after=revision):
-                if isinstance(change, Resync):
-                    now, _ = await core.look()
-                else:
-                    now = change.entry
+            async for change in changes:
+                now = (await core.look())[0] if isinstance(change, Resync) else change.entry
                 if now is None or now.revision != entry.revision:
                     break
     except TimeoutError:
         return False
+    finally:
+        await cast(AsyncGenerator[object, None], changes).aclose()
     return await _answered(core, to)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from leasekit.errors import ConfigError
 
@@ -67,7 +67,7 @@ class StoreURL:
         """The URL without user, password or anything secret: fit for logs, errors and a child's environment."""
         hosts = ",".join(str(endpoint) for endpoint in self.endpoints)
         query = "?" + urlencode(self.options) if self.options else ""
-        return f"{self.scheme}://{hosts}{self.path}{query}"
+        return f"{self.scheme}://{hosts}{quote(self.path)}{query}"
 
 
 def parse(url: str) -> StoreURL:
@@ -77,10 +77,14 @@ def parse(url: str) -> StoreURL:
         raise ConfigError("store URL", "has no scheme: write for example etcd://127.0.0.1:2379 or sqlite:///leases.db")
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigError("store URL", f"is malformed ({error})") from None
-    if parts.fragment:
+    except ValueError:
+        # What urlsplit says may quote a password.
+        raise ConfigError("store URL", "is malformed; an IPv6 address is written [::1]:2379") from None
+    if "#" in url:
         raise ConfigError("store URL", "has a fragment ('#'); write %23 if it belongs to a name or password")
+    if parts.netloc and ("@" in parts.path or "@" in parts.query):
+        # Most likely a password that was cut short by a slash or a question mark in it; so nothing is quoted.
+        raise ConfigError("store URL", "has '@' after the hosts; in a user, password or path write %40, %2F, %3F")
     userinfo, at, network = parts.netloc.rpartition("@")
     username, colon, password = userinfo.partition(":")
     try:
