@@ -1,4 +1,4 @@
-"""The peers' environments, under `.cache/venvs/`: each has its own, since python-etcd3 cannot live beside today's protobuf."""
+"""Environments under `.cache/venvs/`: python-etcd3 and the generator of our stubs cannot live beside today's protobuf."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ REQUIREMENTS = {
     "etcd3": ("etcd3==0.12.0", "protobuf==3.20.3", "tenacity<7"),
     "aetcd": ("aetcd==1.0.0",),
     "tooz": ("tooz[etcd3gw]==9.1.0",),
+    "stubs": ("grpcio-tools==1.49.1", "setuptools<81"),
 }
 
 
 def python(name: str) -> Path:
-    """The interpreter of this peer's environment, which is made if it is not there."""
+    """The interpreter of this environment, which is made if it is not there."""
     folder = FOLDER / name
     wanted = "\n".join((sys.version, *REQUIREMENTS[name]))
     stamp = folder / "installed"

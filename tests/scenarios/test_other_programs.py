@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import leasekit
-from support import binaries
+from support import binaries, venvs
 from support.servers import ConsulCluster, EtcdCluster
 
 TTL_S = 10.0
@@ -64,7 +61,7 @@ def test_etcdctl_gets_the_leader(etcd: EtcdCluster, prefix: str, on_etcd: leasek
 @pytest.mark.timeout(300)
 def test_python_etcd3_gets_the_leader(etcd: EtcdCluster, prefix: str, on_etcd: leasekit.Leadership) -> None:
     host, _, port = etcd.endpoints[0].partition(":")
-    command = [str(_python_with_etcd3()), "-c", READ_WITH_ETCD3, host, port, f"{prefix}/reports/leader"]
+    command = [str(venvs.python("etcd3")), "-c", READ_WITH_ETCD3, host, port, f"{prefix}/reports/leader"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     seen = json.loads(done.stdout)
     _assert_says_who_leads(seen["record"], seen["revision"], on_etcd)
@@ -121,17 +118,3 @@ def test_a_session_destroyed_by_hand_ends_the_leadership(
     session = json.loads(body)[0]["Session"]
     consul.http("PUT", f"/v1/session/destroy/{session}")
     assert on_consul.wait_lost(5) in (leasekit.LossReason.SUPERSEDED, leasekit.LossReason.REVOKED)
-
-
-def _python_with_etcd3() -> Path:
-    """An interpreter that has etcd3 0.12, which cannot be imported beside a protobuf of this decade's."""
-    cache = binaries.REPOSITORY / ".cache"
-    cache.mkdir(exist_ok=True)
-    with (cache / "venvs.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # The benchmarks compare with it, and keep its environment.
-        make = [sys.executable, "-c", "from benchmarks import venvs; print(venvs.python('etcd3'))"]
-        done = subprocess.run(make, capture_output=True, text=True, cwd=binaries.REPOSITORY, check=False)
-    if done.returncode:
-        binaries.refuse("an environment with etcd3 0.12", f"it could not be made: {done.stderr.strip()[-300:]}")
-    return Path(done.stdout.strip())

@@ -11,6 +11,7 @@ import pytest
 
 from leasekit.backends.etcd import methods
 from leasekit.backends.etcd import rpc_pb2 as rpc
+from support import venvs
 
 PACKAGE = Path(methods.__file__).parent
 PROTO = (PACKAGE / "rpc.proto").read_text()
@@ -49,13 +50,13 @@ def test_the_reader_of_the_proto_reads_something() -> None:
     assert fields["StatusRequest"] == {}
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="grpcio-tools 1.49.1, of which the stubs are, is for 3.11")
 def test_generating_again_changes_nothing(tmp_path: Path) -> None:
-    pytest.importorskip("grpc_tools", reason="grpcio-tools is not installed (it is only for Python 3.11)")
     source = tmp_path / "leasekit" / "backends" / "etcd" / "rpc.proto"
     source.parent.mkdir(parents=True)
     source.write_text(PROTO)
     command = [
-        sys.executable,
+        str(venvs.python("stubs")),
         "-m",
         "grpc_tools.protoc",
         "-I.",
