@@ -22,7 +22,7 @@ WORKERS = ("ada", "bob", "cyd")
 TTL_S = 2.0
 # How long the others are watched at work, between two misfortunes.
 LOOK_ON_S = 1.2
-READY_TIMEOUT_S = 15.0
+READY_TIMEOUT_S = 30.0
 FIRST_TIMEOUT_S = 10.0
 HANDOVER_TIMEOUT_S = 10.0
 BEYOND_BOUND_S = 5.0

@@ -16,7 +16,7 @@ from support.command import Command
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="job control as Linux has it")
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 LEASEKIT = f"{sys.executable} -P -c 'from leasekit.cli.main import main; main()'"
 
 

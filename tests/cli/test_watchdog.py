@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 TTL_S = 1.2
 GRACE_S = 0.4
 # What a busy machine may take on top, in seconds. The margin of a lease is not counted on here.
-SLACK_S = 0.5
+SLACK_S = 1.5
 IGNORES_TERM = "trap '' TERM; "
 FOR_EVER = "while :; do sleep 0.05; done; "
 
@@ -126,9 +126,9 @@ def test_renewals_keep_a_command_alive_beyond_its_first_deadline(start: Start) -
 
 def test_without_a_renewal_the_command_is_told_to_stop_a_grace_before_the_deadline(start: Start) -> None:
     begin = time.monotonic()
-    guarded = start("trap 'echo told; exit 5' TERM; " + FOR_EVER)
+    guarded = start("trap 'echo told; exit 5' TERM; " + FOR_EVER, ttl_s=6, grace_s=5)
     guarded.wait_for("told")
-    assert time.monotonic() - begin < TTL_S
+    assert 1 - 0.1 < time.monotonic() - begin < 6
     assert guarded.end() == "Ended(returncode=5, cause=<Cause.DEADLINE: 'deadline'>)"
 
 
@@ -191,12 +191,10 @@ def test_a_killed_leasekit_takes_its_command_along(start: Start) -> None:
 
 
 def test_after_leasekits_death_the_grace_never_outlasts_the_deadline(start: Start) -> None:
-    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER, ttl_s=1.5, grace_s=1.0)
+    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER, ttl_s=6, grace_s=5)
     guarded.wait_for("up")
-    begin = time.monotonic()
-    time.sleep(0.4)
     guarded.process.kill()
-    assert guarded.all_gone_within_s(1.5 - (time.monotonic() - begin) + SLACK_S / 2)
+    assert guarded.all_gone_within_s(6 + SLACK_S)
 
 
 def test_a_killed_watchdog_takes_its_command_along(start: Start, mark: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 _MAIN = "from leasekit.cli.main import main; main()"
 
 
