@@ -98,7 +98,7 @@ class Elector:
                 await self._begin(once)
                 tenure = await campaign
         except TimeoutError:
-            raise self._out_of_time(once, timeout_s) from self._unanswered
+            raise self._out_of_time(once, timeout_s) from self._why_unanswered
         finally:
             self._campaign = None
             if tenure is None:
@@ -121,9 +121,13 @@ class Elector:
             self._retired.clear()
             await self._retired.wait()
 
+    @property
+    def _why_unanswered(self) -> LeasekitError | None:
+        return self._unanswered or self._keeper.ungranted
+
     def _out_of_time(self, once: bool, timeout_s: float | None) -> LeasekitError:
         election = self._contest.setup.keys.election
-        why = f": {self._unanswered}" if self._unanswered is not None else ""
+        why = f": {self._why_unanswered}" if self._why_unanswered is not None else ""
         if once:
             return StoreUnavailable(f"no answer about {election!r} within {timeout_s:g} s{why}")
         return NotElected(f"not elected in {election!r} within {timeout_s:g} s{why}")

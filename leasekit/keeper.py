@@ -24,6 +24,8 @@ Listener = Callable[[TrustEnded], None]
 # A renewal that is refused for its credentials may come through once they are mended; the deadline decides.
 NOT_RENEWED = (*retry.UNANSWERED, AuthError, ProtocolError)
 TIDY_TIMEOUT_S = 2.0
+GRANT_TIMEOUT_S = 2.0
+"""Of one attempt. Short enough that whoever waits for seconds is told what is wrong, not only that time is up."""
 
 
 class Keeper:
@@ -38,6 +40,8 @@ class Keeper:
         self.belief = Belief(epoch=0)
         self.led: dict[str, int] = {}
         """Highest revision led at on this lease, by election (ELECTION.md, rule 6)."""
+        self.ungranted: LeasekitError | None = None
+        """Why there is no lease yet, if one is wanted: the last answer to that."""
         self._listeners: set[Listener] = set()
         self._remains: list[Remains] = []
         self._tidying = asyncio.Lock()
@@ -116,11 +120,16 @@ class Keeper:
             raise
 
     async def _grant(self) -> None:
-        timeout_s = max(1.0, self._ttl_s / 3)
+        timeout_s = max(1.0, min(GRANT_TIMEOUT_S, self._ttl_s / 3))
         async for attempt in retry.while_unanswered(self._random, stop=lambda: not self._waiting):
             with attempt:
                 sent_at = self._clock.now()
-                lease = await self._store.grant(self._ttl_s, timeout_s=timeout_s)
+                try:
+                    lease = await self._store.grant(self._ttl_s, timeout_s=timeout_s)
+                except LeasekitError as error:
+                    self.ungranted = error
+                    raise
+        self.ungranted = None
         check_timing(ttl_s=lease.ttl_s)
         self.led.clear()
         self._renew_at = sent_at.plus(lease.ttl_s / 3)
