@@ -31,7 +31,7 @@ from leasekit.watchdog.messages import (
 
 __all__ = ["Died", "End", "Ended", "Guard", "NotStarted"]
 
-# A watchdog that has not reported an end this long after the deadline is stuck for good.
+# A watchdog that has not reported an end this long after the deadline, or not gone after its report, is stuck.
 WATCHDOG_LATE_S = 1.0
 LOOK_AGAIN_S = 0.005
 
@@ -193,4 +193,8 @@ class Guard:
     def _finish(self) -> None:
         self._take_terminal_back()
         self._channel.close()
-        self._process.wait()
+        try:
+            self._process.wait(WATCHDOG_LATE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -6,6 +6,7 @@ time namespace. End of file means that the other side is gone.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import dataclass
 
@@ -128,7 +129,7 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, message: Message) -> None:
-        """Hand over a message, or note that the other side is gone.
+        """Hand over a message. If the other side is gone, so is the message; `receive` will notice.
 
         Once thousands of messages were not read (the peer hangs) further ones are dropped: a deadline that is not
         extended errs on the safe side.
@@ -139,13 +140,10 @@ class Channel:
             self._flush()
 
     def _flush(self) -> None:
-        try:
+        # Full, or gone: what the other side has said before it went is still to be heard.
+        with contextlib.suppress(OSError):
             # The kernel may take a part of it; the rest goes first next time, so that lines stay whole.
             self._unsent = self._unsent[self._socket.send(self._unsent) :] if self._unsent else b""
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.open = False
 
     def receive(self) -> list[Message]:
         """All whole messages that have come so far; notes the end of file in `open`."""

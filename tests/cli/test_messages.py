@@ -59,19 +59,24 @@ def test_messages_may_come_in_pieces() -> None:
     channel.close()
 
 
-def test_a_peer_that_is_gone_is_noticed_by_reading_and_by_writing() -> None:
+def test_the_last_words_of_a_peer_that_is_gone_are_heard_although_it_cannot_be_written_to() -> None:
     near, far = socket.socketpair()
     channel = Channel(near)
-    far.send(b"Stop\n")
+    far.send(encode(NotStarted(2)))
     far.close()
-    assert channel.receive() == [Stop()]
+    channel.send(Stop())
+    assert channel.receive() == [NotStarted(2)]
     assert not channel.open
     channel.close()
 
+
+def test_last_words_are_heard_also_if_the_peer_went_without_reading() -> None:
     near, far = socket.socketpair()
     channel = Channel(near)
-    far.close()
     channel.send(Stop())
+    far.send(encode(NotStarted(2)))
+    far.close()
+    assert channel.receive() == [NotStarted(2)]
     assert not channel.open
     channel.close()
 
