@@ -24,6 +24,9 @@ PATIENCE_S = 60.0
 class Contestant(ABC):
     """Candidates of one kind, in one election. Times are seconds on CLOCK_MONOTONIC."""
 
+    queued_s: float
+    """How long a newcomer may take to reach the queue."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._held: asyncio.Queue[float] = asyncio.Queue()
@@ -59,6 +62,8 @@ class Contestant(ABC):
 
 class Workers(Contestant):
     """Two processes of `benchmarks.workers`, which take turns."""
+
+    queued_s = 0.3
 
     def __init__(
         self,
@@ -166,6 +171,8 @@ class Commands(Contestant):
     `by_signal`: SIGINT makes it let go; otherwise the command that it wraps ends, by the end of its stdin.
     """
 
+    queued_s = 0.8  # it has to start first
+
     def __init__(
         self, name: str, command: Sequence[str | Path], *, by_signal: bool, environment: dict[str, str] | None = None
     ) -> None:
@@ -196,7 +203,7 @@ class Commands(Contestant):
         assert self._holder is not None and self._holder.stdin is not None
         released_s = time.monotonic()
         if self._by_signal:
-            self._holder.send_signal(signal.SIGINT)
+            os.kill(self._holder.pid, signal.SIGINT)
         else:
             self._holder.stdin.close()
         return released_s

@@ -11,9 +11,6 @@ from benchmarks.contestants import Contestant
 from benchmarks.site import ConsulCluster, DurableEtcd
 from benchmarks.table import Table, middle, ms, ratio, slow
 
-# How long a newcomer has to reach the queue. A command has to start first.
-QUEUED_S = 1.5
-
 
 async def run(rounds: int) -> list[Table]:
     """Measure on each store."""
@@ -32,10 +29,10 @@ async def _measure(store: str, contestants: Sequence[Contestant], rounds: int) -
             await contestant.add()
             await contestant.held()
         for number in range(rounds + 1):
+            # One at a time, since some of them burn a core while they wait.
             for contestant in contestants:
                 await contestant.add()
-            await asyncio.sleep(QUEUED_S)
-            for contestant in contestants:
+                await asyncio.sleep(contestant.queued_s)
                 released_s = await contestant.release()
                 held_s = await contestant.held()
                 if number:  # the first is for warming up
