@@ -36,6 +36,18 @@ async def _on_engine(work: Coroutine[Any, Any, T], *, discard: Callable[[T], obj
         raise
 
 
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`, which ends in bounded time, on leasekit's thread. Cancelled here, it goes on there.
+
+    For letting go: cancelled before it began, it would leave a leadership in office that nobody works under.
+    """
+    outcome = engine.get().submit(work)
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    outcome.add_done_callback(lambda _: _call_soon(loop, done.set))
+    await done.wait()
+    outcome.result()
+
+
 class ConnectedStore:
     """A store as `connect` gives it: hand it to elections, close it at the end. An async context manager."""
 
@@ -106,7 +118,7 @@ class Leadership(LeadershipBase):
         """Let go. Stop the work first. Belief ends at once; returns when the store has confirmed it, or after
         `timeout_s` seconds: then the record is removed later, or runs out. Does nothing if it is over."""
         if self._held:
-            await _on_engine(self._core.resign(self._tenure, timeout_s))
+            await _to_its_end(self._core.resign(self._tenure, timeout_s))
             self._let_go = True
 
     async def transfer(self, to: str, timeout_s: float = RELEASE_TIMEOUT_S) -> bool:
@@ -131,13 +143,13 @@ class Leadership(LeadershipBase):
     ) -> None:
         self._leave()
         if self._held:
-            await _on_engine(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
+            await _to_its_end(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
             self._let_go = True
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
     """On a loop that may have been closed since: then there is nobody left to tell."""
-    if not loop.is_closed():
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)
 
 

@@ -192,8 +192,9 @@ def _checked_meta(meta: Mapping[str, Any] | None) -> dict[str, Any]:
 
     copy = dict(meta or {})
     try:
-        size = len(json.dumps(copy))
-    except (TypeError, ValueError) as error:
+        # As the records have it: UTF-8, and no NaN, which JSON does not know.
+        size = len(json.dumps(copy, allow_nan=False, ensure_ascii=False).encode())
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError("meta", f"must be JSON: {error}") from None
     if size > 65536:
         raise ConfigError("meta", f"is {size} bytes as JSON; at most 65536 are kept")

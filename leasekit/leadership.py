@@ -103,11 +103,13 @@ class LeadershipBase:
     @property
     def _held(self) -> bool:
         """Whether the store still has it because of this object: it is valid, or an operator's wish is still to be done."""
+        if self._pid != os.getpid():
+            return False
         return self._tenure.loss is None or (self._tenure.wish is not None and not self._let_go)
 
     def __del__(self) -> None:
         # A leadership that nobody holds would be renewed for ever and lead to nothing.
-        if getattr(self, "_pid", None) != os.getpid() or not self._held:
+        if not hasattr(self, "_pid") or not self._held:
             return
         engine.get().submit(self._core.resign(self._tenure, RELEASE_TIMEOUT_S))
         # Last, since a warning may be an error.

@@ -82,7 +82,8 @@ class Leadership(LeadershipBase):
         """Let go. Stop the work first. Belief ends at once; returns when the store has confirmed it, or after
         `timeout_s` seconds: then the record is removed later, or runs out. Does nothing if it is over."""
         if self._held:
-            engine.get().run(self._core.resign(self._tenure, timeout_s))
+            # Not `run`: an interrupt goes on its way, and the leadership ends all the same.
+            engine.get().submit(self._core.resign(self._tenure, timeout_s)).result()
             self._let_go = True
 
     def transfer(self, to: str, timeout_s: float = RELEASE_TIMEOUT_S) -> bool:
@@ -107,7 +108,8 @@ class Leadership(LeadershipBase):
     ) -> None:
         self._leave()
         if self._held:
-            engine.get().run(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
+            # As in `resign`.
+            engine.get().submit(self._core.release(self._tenure, RELEASE_TIMEOUT_S)).result()
             self._let_go = True
 
 

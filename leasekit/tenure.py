@@ -7,6 +7,7 @@ lie after a pause, until that thread runs. What was once seen to be over stays o
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from leasekit.errors import LeadershipLost, LossReason
 
 LONGEST_WAIT_S = 1.0
 """How long a wait may go without a look at the clock, since no wait counts suspend."""
+
+_log = logging.getLogger("leasekit")
 
 
 class Tenure:
@@ -104,7 +107,11 @@ class Tenure:
             callbacks, self._callbacks = self._callbacks, []
         self._over.set()
         for callback in callbacks:
-            callback(reason)
+            try:
+                callback(reason)
+            except Exception:  # noqa: BLE001 (whatever it is)
+                # Whoever ends a leadership has more to do for it, and the others are to be told as well.
+                _log.exception("a callback of the end of %r failed", self.election)
 
     def on_end(self, callback: Callable[[LossReason], object]) -> None:
         """Have `callback` called once it is over, at once if it is. It must not block: it runs wherever `end` does."""
@@ -119,16 +126,22 @@ class Tenure:
 
     def forget(self, callback: Callable[[LossReason], object]) -> None:
         """Take back what `on_end` was given."""
+        if os.getpid() != self._pid:  # nobody may ever leave the lock in a fork
+            return
         with self._lock, contextlib.suppress(ValueError):
             self._callbacks.remove(callback)
 
     def work_begins(self) -> None:
         """Some part of the program is at work under it: an operator's wish waits until that ends."""
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             self._working += 1
 
     def work_ended(self) -> None:
         """As many times as it began. Whoever says so then sees to the wish."""
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             self._working -= 1
 
