@@ -192,7 +192,7 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
             # A password callback keeps OpenSSL from asking for one on the terminal.
             context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
         except (OSError, ssl.SSLError) as error:
-            key = f" with key {tls.key}" if tls.key else ""
+            key = f" with key {tls.key}" if tls.key else " without a key= beside it"
             raise ConfigError("cert", f"{tls.cert}{key} cannot be used: {error.strerror or error}") from None
     if not tls.verify:
         context.check_hostname = False
