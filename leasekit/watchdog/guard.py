@@ -141,9 +141,10 @@ class Guard:
         the channel.
         """
         now = SYSTEM_CLOCK.now()
-        if self._group is None or not now.reached(self._deadline):
+        if not now.reached(self._deadline):
             return
-        processes.look(self._group, self._process.pid).send(signal.SIGKILL)
+        # Stopped before it could name the command's group, the watchdog goes along with all that is below it.
+        processes.look(self._group or self._process.pid, self._process.pid).send(signal.SIGKILL)
         if now.reached(self._deadline.plus(WATCHDOG_LATE_S)):
             self._process.kill()
 

@@ -214,6 +214,15 @@ def test_a_stopped_watchdog_is_stood_in_for(start: Start) -> None:
     assert guarded.end() == "Died()"
 
 
+@pytest.mark.parametrize("number", ["STOP", "KILL"])
+def test_a_watchdog_that_its_own_command_strikes_down_before_it_can_report_is_stood_in_for(
+    start: Start, number: str
+) -> None:
+    guarded = start(f"kill -{number} $PPID; {IGNORES_TERM} {FOR_EVER}")
+    assert guarded.end() == "Died()"
+    assert guarded.alive() == []
+
+
 def test_a_signal_to_the_whole_group_of_leasekit_leaves_the_watchdog_at_work(mark: str) -> None:
     script = str(Path(__file__).with_name("guarded.py"))
     process = subprocess.Popen(
