@@ -38,6 +38,8 @@ from leasekit.tenure import Tenure
 from leasekit.watches import Watches
 
 SHORTEST_REQUEST_TIMEOUT_S = 1.0
+WAKE_LATE_S = 0.001
+"""A timer that fires before its moment, by ever so little, would make a look that is repeated at once."""
 
 
 class Elector:
@@ -392,7 +394,7 @@ class Elector:
     def _follow_timer(self) -> None:
         wake_at = self._contest.wake_at
         if wake_at is not None:
-            self._wake_in(max(0.0, self._clock.now().until(wake_at)))
+            self._wake_in(max(0.0, self._clock.now().until(wake_at)) + WAKE_LATE_S)
         elif self._contest.phase in (Phase.IDLE, Phase.LEADING, Phase.LEASING, Phase.RENEWING):
             self._cancel_timer()
 
