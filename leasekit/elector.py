@@ -66,6 +66,7 @@ class Elector:
         self._release: asyncio.Future[e.Released] | None = None
         self._tenure: Tenure | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leasing: asyncio.Task[None] | None = None
         self._joined = False
         self._closed = False
         self._retired = asyncio.Event()
@@ -95,11 +96,13 @@ class Elector:
         self._unanswered = None
         tenure = None
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 await self._let_the_last_end()
                 await self._begin(once)
                 tenure = await campaign
         except TimeoutError:
+            if not limit.expired():  # a fault in the store's code
+                raise
             raise self._out_of_time(once, timeout_s) from self._why_unanswered
         finally:
             self._campaign = None
@@ -218,9 +221,13 @@ class Elector:
         try:
             while self._inbox:
                 ctx = e.Context(self._clock.now(), self._clock.wall_s(), self._keeper.belief)
+                event = self._inbox.popleft()
                 try:
-                    self._contest, actions = step(self._contest, self._inbox.popleft(), ctx)
-                except LeasekitError as error:
+                    self._contest, actions = step(self._contest, event, ctx)
+                except Exception as error:
+                    # A fault of ours as well: whoever campaigns is not to wait for ever.
+                    if isinstance(event, e.GiveUp):
+                        raise
                     actions = (e.Failed(error),)
                 for action in actions:
                     self._carry_out(action)
@@ -233,6 +240,8 @@ class Elector:
                 self._feed(told)
         if self._contest.phase is Phase.IDLE:
             self._retired.set()
+            if self._leasing is not None:
+                self._leasing.cancel()
         if self.idle and not self._inbox:
             self._leave()
 
@@ -248,9 +257,9 @@ class Elector:
             case e.NeedLease():
                 if action.unknown is not None:
                     self._keeper.unknown_to_store(action.unknown)
-                self._start(self._get_lease())
+                self._leasing = self._start(self._get_lease())
             case e.RenewLease():
-                self._start(self._get_lease())
+                self._leasing = self._start(self._get_lease())
             case e.Elected():
                 self._elected(action)
             case e.Lost():
@@ -268,7 +277,7 @@ class Elector:
 
     def _elected(self, elected: e.Elected) -> None:
         keys, id = self._contest.setup.keys, self._contest.setup.id
-        self._keeper.led[keys.election] = self._contest.led
+        self._note_led()
         call_here = asyncio.get_running_loop().call_soon_threadsafe
         tenure = Tenure(
             election=keys.election,
@@ -293,10 +302,15 @@ class Elector:
             self._feed(e.Resign())
 
     def _lost(self, reason: LossReason) -> None:
-        self._keeper.led[self._contest.setup.keys.election] = self._contest.led
+        self._note_led()
         tenure, self._tenure = self._tenure, None
         if tenure is not None:
             tenure.end(reason)
+
+    def _note_led(self) -> None:
+        """Other candidates of the election may have led on this lease meanwhile."""
+        election = self._contest.setup.keys.election
+        self._keeper.led[election] = max(self._keeper.led.get(election, 0), self._contest.led)
 
     def _released(self, released: e.Released) -> None:
         self._tenure = None
@@ -426,7 +440,8 @@ class Elector:
     def _trust_ended(self, event: e.TrustEnded) -> None:
         self._feed(event)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

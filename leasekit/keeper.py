@@ -24,6 +24,8 @@ Listener = Callable[[TrustEnded], None]
 # A renewal that is refused for its credentials may come through once they are mended; the deadline decides.
 NOT_RENEWED = (*retry.UNANSWERED, AuthError, ProtocolError)
 TIDY_TIMEOUT_S = 2.0
+LONGEST_SLEEP_S = 1.0
+"""Between two looks at the clock while a lease is held: so long after a suspend it is renewed, or found to be over."""
 GRANT_TIMEOUT_S = 2.0
 """Of one attempt. Short enough that whoever waits for seconds is told what is wrong, not only that time is up."""
 
@@ -150,8 +152,9 @@ class Keeper:
                 with attempt:
                     sent_at = self._clock.now()
                     ttl_s = await self._store.renew(belief.lease_id, timeout_s=belief.ttl_s / 6)
-        except LeaseLost as lost:
-            self.unknown_to_store(lost.lease_id)
+        except LeaseLost:
+            # Whatever the store calls it in its answer, else this would be asked again at once, for ever.
+            self.unknown_to_store(belief.lease_id)
         except NOT_RENEWED:
             # The lease may live on in the store, and with it places in queues: the next round tries again.
             now = self._clock.now()
@@ -169,13 +172,14 @@ class Keeper:
             self._hurry.clear()
         while (due_in_s := self._clock.now().until(self._renew_at)) > 0:
             try:
-                async with asyncio.timeout(due_in_s):
+                async with asyncio.timeout(min(due_in_s, LONGEST_SLEEP_S)):
                     await self._hurry.wait()
                 # One renewal for each time of asking: if it fails, the next one comes when it is due.
                 self._hurry.clear()
                 return
             except TimeoutError:
-                continue
+                # Neither does the timer of the deadline count suspend.
+                self.check_deadline()
 
     def _idle_too_long(self) -> bool:
         if self._idle_since is None or self._waiting or self._remains:

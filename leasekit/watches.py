@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from leasekit.core import events as e
@@ -11,6 +12,8 @@ from leasekit.errors import LeasekitError
 from leasekit.store import Resync, Store
 
 UNHURRIED_S = 0.01
+
+_log = logging.getLogger("leasekit")
 
 
 class Watches:
@@ -49,7 +52,12 @@ class Watches:
     def unheard(self) -> list[e.Event]:
         """What was told while nobody listened, of keys that are still watched, and is not known by now; once."""
         kept, self._kept = self._kept, {}
-        return [event for key, (at, event) in kept.items() if key in self._wanted.keys and at > self._wanted.after]
+        return [
+            event
+            for key, (at, event) in kept.items()
+            # A store that was restored goes on from a lower revision, so `Missed` counts in any case.
+            if key in self._wanted.keys and (at > self._wanted.after or isinstance(event, e.Missed))
+        ]
 
     def _match(self) -> None:
         if self._timer is not None:
@@ -70,6 +78,9 @@ class Watches:
                         self._kept[key] = (after, event)
                     self._feed(event)
                 return  # the store was closed
-            except LeasekitError:
-                # The store refuses to be watched (credentials). The timed looks go on, and so does this.
+            except Exception as error:  # noqa: BLE001 (whatever it is)
+                # The store refuses to be watched (credentials), or its code is at fault. The timed looks go on, and so
+                # does this.
+                if not isinstance(error, LeasekitError):
+                    _log.exception("the watch of %r failed; it is begun anew", key)
                 await asyncio.sleep(self._pause_s)

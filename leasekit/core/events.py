@@ -9,7 +9,7 @@ from leasekit.core.lease import Belief
 from leasekit.core.queue import Base
 from leasekit.core.records import RequestRecord
 from leasekit.core.remains import Remains
-from leasekit.errors import LeasekitError, LossReason
+from leasekit.errors import LossReason
 from leasekit.store import Committed, Compare, Entry, Op
 
 
@@ -188,7 +188,7 @@ class NotElected:
 class Failed:
     """The campaign cannot go on: `error` says why."""
 
-    error: LeasekitError
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True)

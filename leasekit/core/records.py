@@ -6,6 +6,7 @@ All keys are always present when written; unknown keys are ignored when read.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -202,7 +203,7 @@ def load_candidate(value: bytes) -> CandidateRecord:
             host=str(data["host"]),
             pid=int(data["pid"]),
             priority=int(data["priority"]),
-            ttl_s=float(data["ttl_s"]),
+            ttl_s=_duration_s(data["ttl_s"]),
             meta=dict(data["meta"]),
         )
 
@@ -211,12 +212,12 @@ def load_leader(value: bytes) -> LeaderRecord | HoldRecord:
     data = _load("leader", value)
     with _Reading("leader"):
         if data.get("hold") is not None:
-            return HoldRecord(lease_id=str(data["hold"]["lease_id"]), ttl_s=float(data["hold"]["ttl_s"]))
+            return HoldRecord(lease_id=str(data["hold"]["lease_id"]), ttl_s=_duration_s(data["hold"]["ttl_s"]))
         return LeaderRecord(
             id=str(data["id"]),
             host=str(data["host"]),
             pid=int(data["pid"]),
-            ttl_s=float(data["ttl_s"]),
+            ttl_s=_duration_s(data["ttl_s"]),
             since=str(data["since"]),
             base=int(data["base"]),
             meta=dict(data["meta"]),
@@ -256,13 +257,21 @@ def _dump(data: Mapping[str, Any]) -> bytes:
 def _load(what: str, value: bytes) -> dict[str, Any]:
     try:
         data = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise ProtocolError(f"the {what} record is not a JSON object: another program writes under this prefix")
     if data.get("schema") != SCHEMA:
         raise ProtocolError(f"the {what} record has schema {data.get('schema')!r}, this leasekit reads {SCHEMA}")
     return data
+
+
+def _duration_s(value: Any) -> float:
+    """Seconds that can be waited for. Python's JSON knows NaN and Infinity, which no deadline ever reaches."""
+    seconds = float(value)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{seconds} is no duration")
+    return seconds
 
 
 class _Reading:
@@ -275,5 +284,5 @@ class _Reading:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | AttributeError):
+        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | OverflowError):
             raise ProtocolError(f"the {self._what} record lacks or garbles a field: {error}") from None
