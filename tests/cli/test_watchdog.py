@@ -20,7 +20,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-TTL_S = 2.5
+TTL_S = 4.0
 GRACE_S = 0.4
 # What a busy machine may take on top, in seconds. The margin of a lease is not counted on here.
 SLACK_S = 1.5
@@ -120,7 +120,7 @@ def test_a_signal_that_ended_the_command_is_told(start: Start) -> None:
 
 
 def test_renewals_keep_a_command_alive_beyond_its_first_deadline(start: Start) -> None:
-    guarded = start("sleep 3.5; exit 7", renewals=6)
+    guarded = start("sleep 5.5; exit 7", renewals=9)
     assert guarded.end() == "Ended(returncode=7, cause=<Cause.EXITED: 'exited'>)"
 
 
