@@ -1,0 +1,150 @@
+"""Observing: the state now, the latest state at each change, to the end."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+import leasekit
+from leasekit import aio, engine
+from leasekit.errors import ProtocolError, StoreUnavailable
+from leasekit.store import Put
+from support.faulty import Faulty
+
+
+@pytest.fixture
+def faulty() -> Iterator[Faulty]:
+    faulty = Faulty(f"memory://{uuid.uuid4().hex}")
+    yield faulty
+    faulty.store.close(timeout_s=1)
+
+
+def token(leader: leasekit.Leader | None) -> int | None:
+    return None if leader is None else leader.token
+
+
+def test_each_observer_sees_the_present_and_then_each_change(faulty: Faulty) -> None:
+    election = leasekit.Election("reports", faulty.store)
+    observers = [election.observe() for _ in range(10)]
+    assert [next(observer) for observer in observers] == [None] * 10
+    leadership = election.campaign()
+    assert [token(next(observer)) for observer in observers] == [leadership.token] * 10
+    late = election.observe()
+    assert token(next(late)) == leadership.token
+    leadership.resign()
+    assert [next(observer) for observer in (*observers, late)] == [None] * 11
+    for observer in (*observers, late):
+        observer.close()
+
+
+def test_a_slow_observer_sees_the_latest_state_alone(faulty: Faulty) -> None:
+    election = leasekit.Election("reports", faulty.store)
+    with election.observe() as observer:
+        assert next(observer) is None
+        for _ in range(20):
+            election.campaign().resign()
+        last = election.campaign()
+        seen: list[int | None] = []
+        while not seen or seen[-1] != last.token:
+            seen.append(token(next(observer)))
+        assert len(seen) <= 3
+        last.resign()
+
+
+def test_what_comes_to_the_same_is_told_once(faulty: Faulty) -> None:
+    """A change that is over before it is seen is none."""
+    election = leasekit.Election("reports", faulty.store)
+    with election.observe() as observer, election.campaign() as leadership:
+        states = [next(observer)]
+        while token(states[-1]) != leadership.token:
+            states.append(next(observer))
+        faulty.order("resync_watches")
+        told: list[leasekit.Leader | None] = []
+        waiting = threading.Thread(target=lambda: told.append(next(observer, None)))
+        waiting.start()
+        time.sleep(0.2)
+        assert told == []
+        observer.close()
+        waiting.join(5)
+
+
+def test_closing_ends_the_iteration_in_another_thread(faulty: Faulty) -> None:
+    observer = leasekit.Election("reports", faulty.store).observe()
+    seen: list[leasekit.Leader | None] = []
+    iterating = threading.Thread(target=lambda: seen.extend(observer))
+    iterating.start()
+    while not seen:
+        time.sleep(0.01)
+    observer.close()
+    iterating.join(5)
+    assert not iterating.is_alive()
+    assert seen == [None]
+    assert list(observer) == []
+    observer.close()
+
+
+async def test_an_asynchronous_observer_closed_before_it_began_says_nothing(faulty: Faulty) -> None:
+    observer = aio.Election("reports", aio.ConnectedStore(faulty.store.connection)).observe()
+    await observer.close()
+    assert [leader async for leader in observer] == []
+
+
+def test_an_observer_that_nobody_refers_to_stops_watching(faulty: Faulty) -> None:
+    observer = leasekit.Election("reports", faulty.store).observe()
+    assert next(observer) is None
+    while not faulty.network._watches:
+        time.sleep(0.01)
+    del observer
+    gc.collect()
+    end = time.monotonic() + 10
+    while faulty.network._watches:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_it_goes_on_after_the_connection_broke(faulty: Faulty) -> None:
+    election = leasekit.Election("reports", faulty.store)
+    with leasekit.connect(faulty.store.url) as elsewhere, election.observe() as observer:
+        assert next(observer) is None
+        faulty.order("go_down")
+        leadership = leasekit.Election("reports", elsewhere).campaign()
+        faulty.order("drop_watches")
+        faulty.order("come_up")
+        assert token(next(observer)) == leadership.token
+        leadership.resign()
+
+
+def test_what_was_missed_is_read_again(faulty: Faulty) -> None:
+    election = leasekit.Election("reports", faulty.store)
+    with leasekit.connect(faulty.store.url) as elsewhere, election.observe() as observer:
+        assert next(observer) is None
+        faulty.order("stall_watches")
+        leadership = leasekit.Election("reports", elsewhere).campaign()
+        faulty.order("resync_watches")
+        faulty.order("resume_watches")
+        assert token(next(observer)) == leadership.token
+        leadership.resign()
+
+
+def test_a_store_that_does_not_answer_at_the_beginning_is_an_error(faulty: Faulty) -> None:
+    faulty.order("go_down")
+    with leasekit.Election("reports", faulty.store).observe() as observer, pytest.raises(StoreUnavailable):
+        next(observer)
+
+
+def test_a_record_that_no_leasekit_wrote_is_an_error(faulty: Faulty) -> None:
+    election = leasekit.Election("reports", faulty.store)
+
+    async def garble() -> None:
+        await faulty.network.transact([], [Put("reports/leader", b"garbage")], timeout_s=1)
+
+    engine.get().run(garble())
+    with election.observe() as observer, pytest.raises(ProtocolError):
+        next(observer)
+    with pytest.raises(ProtocolError):
+        election.leader()
