@@ -60,14 +60,16 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [*sorted(_HOME_OF), "aio", "fencing"]  # noqa: PLE0604
 
 
-def __getattr__(name: str) -> Any:
-    import importlib
+if not TYPE_CHECKING:  # to a type checker it would say that every name exists
 
-    if name in ("aio", "fencing"):
-        return importlib.import_module(f"leasekit.{name}")
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(_HOME_OF[name]), name)
-    raise AttributeError(f"module 'leasekit' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        import importlib
+
+        if name in ("aio", "fencing"):
+            return importlib.import_module(f"leasekit.{name}")
+        if name in _HOME_OF:
+            return getattr(importlib.import_module(_HOME_OF[name]), name)
+        raise AttributeError(f"module 'leasekit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
