@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import struct
 import subprocess
 import threading
 import time
@@ -95,6 +96,27 @@ def test_closed_connections_are_reset_and_new_ones_served(link: tuple[Proxy, soc
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as again:
         again.sendall(b"again")
         assert again.recv(100) == b"again"
+
+
+def _send_for_ever(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"anybody there?")
+
+
+def test_a_client_that_goes_away_does_not_leave_the_target_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, Proxy(f"127.0.0.1:{listener.getsockname()[1]}") as proxy:
+        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=5)
+        server, _ = listener.accept()
+        with server:
+            server.settimeout(5)
+            client.sendall(b"hello")
+            assert server.recv(100) == b"hello"
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            # What is still sent to it breaks the link, and then the target is told.
+            with pytest.raises(ConnectionError):
+                _send_for_ever(server)
+    assert caplog.text == ""
 
 
 def test_a_proxy_to_nowhere_closes_its_connections() -> None:

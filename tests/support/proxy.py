@@ -155,7 +155,8 @@ class _Link:
         except* (OSError, asyncio.CancelledError):
             # Either side is gone, or the link was aborted: both sides see a reset.
             for each in writers:
-                each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                with contextlib.suppress(OSError):  # that side is closed already
+                    each.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 each.transport.abort()
         finally:
             for each in writers:
