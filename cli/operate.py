@@ -43,6 +43,8 @@ def resign(ctx: click.Context, name: str, force: bool, yes: bool, wait_s: float)
     """
     with session(ctx) as store:
         core = store.election(name)
+        if force and _finished(store, core):
+            return
         leader = _leader(ctx, store, core)
         if force:
             _confirm(leader, name, yes=yes)
@@ -86,6 +88,16 @@ def _leader(ctx: click.Context, store: Session, core: ElectionCore) -> Leader:
         note(f"nobody leads {core.name!r}")
         ctx.exit(exit_codes.NO)
     return leader
+
+
+def _finished(store: Session, core: ElectionCore) -> bool:
+    """Whether a forced resignation had been interrupted, and was carried on now."""
+    if store.run(core.leader(store.timeout_s)) is not None or not store.run(
+        operate.force_resign(core, store.timeout_s)
+    ):
+        return False
+    note(f"the last leader of {core.name!r} is deposed; the next can be elected one ttl from now")
+    return True
 
 
 def _confirm(leader: Leader, name: str, *, yes: bool) -> None:

@@ -244,6 +244,27 @@ async def test_whoever_is_next_revokes_the_lease_if_the_operator_could_not(world
     assert tenure.loss is LossReason.REVOKED
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+@virtual
+async def test_who_only_tries_leads_again_after_a_forced_resignation(world: World, interrupted: bool) -> None:
+    """Nobody queues, so nobody waits the hold out: it has to end by itself."""
+    _, tenure = await silent_leader(world)
+    operator = Operator(world)
+    if interrupted:
+        operator.store.inject(Fault.lose_request(), on="revoke")
+        with pytest.raises(OutcomeUnknown):
+            await force_resign(operator.core, 5)
+    assert await force_resign(operator.core, 5)
+    trying = world.process()
+    began = world.clock.now()
+    async with asyncio.timeout(3 * TTL_S):
+        while (taken := await trying.candidate("b").campaign(once=True, timeout_s=5)) is None:
+            await world.pass_time(0.1)
+    assert tenure.loss is not None
+    assert taken.token > tenure.token
+    assert 1.01 * TTL_S <= world.clock.now().boot_s - began.boot_s < 1.2 * TTL_S
+
+
 @virtual
 async def test_an_unreachable_store_is_told(world: World) -> None:
     operator = Operator(world)
