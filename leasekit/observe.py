@@ -7,7 +7,7 @@ import contextlib
 
 from leasekit import retry
 from leasekit.election import ElectionCore, Leader, leader_of
-from leasekit.errors import LeasekitError, ProtocolError
+from leasekit.errors import ProtocolError
 from leasekit.store import Entry, Resync
 
 
@@ -22,7 +22,7 @@ class Observation:
         self._election = election
         self._latest: Leader | None = None
         self._news = asyncio.Event()
-        self._error: LeasekitError | None = None
+        self._error: Exception | None = None
         self._ended = False
         self._told: tuple[Leader | None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -66,7 +66,7 @@ class Observation:
                 else:
                     self._show(change.entry)
             self._end()  # the connection was closed
-        except LeasekitError as error:
+        except Exception as error:  # noqa: BLE001 (a fault in a store's code as well: nobody is to wait for ever)
             self._error = error
             self._news.set()
 

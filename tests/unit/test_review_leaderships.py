@@ -146,3 +146,25 @@ def test_meta_that_other_programs_could_not_read_is_refused_at_once(meta: dict[s
     with pytest.raises(ConfigError) as refused:
         leasekit.Election("reports", url(), meta=meta)
     assert refused.value.field == "meta"
+
+
+def test_a_fault_in_a_store_s_watch_reaches_the_observer(monkeypatch: pytest.MonkeyPatch) -> None:
+    election = leasekit.Election("reports", url())
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("leasekit.backends.memory.MemoryStore.watch", fail)
+    heard: list[object] = []
+
+    def observe() -> None:
+        try:
+            with election.observe() as observer:
+                heard.extend(observer)
+        except ZeroDivisionError as error:
+            heard.append(error)
+
+    thread = threading.Thread(target=observe, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert isinstance(heard[-1], ZeroDivisionError)
