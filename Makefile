@@ -1,8 +1,9 @@
 # Everything runs from a virtual environment in .venv, made on first use; nothing is installed elsewhere.
 # PYTHON=python3.12 chooses the interpreter, WORKERS=8 how many tests run at a time, PYTEST="-k etcd" narrows them.
 
-# Most tests wait for a lease to end, so more workers than cores is right.
-WORKERS ?= 6
+# Most tests wait for a lease to end, so more workers than cores is right; too many, and tests that count seconds wait
+# for a core instead.
+WORKERS ?= 4
 PYTEST ?=
 VENV := .venv
 BIN := $(VENV)/bin
