@@ -90,7 +90,7 @@ async def test_a_refusal_to_grant_reaches_whoever_asked(world: World) -> None:
 @virtual
 async def test_the_deadline_counts_from_when_the_grant_was_sent(world: World) -> None:
     process = world.process()
-    process.network.inject(Fault.delay_reply(2.0), on="grant")
+    process.network.inject(Fault.delay_reply(1.5), on="grant")
     sent_at = world.clock.now()
     await relied_on(process)
     deadline = process.keeper.belief.deadline
