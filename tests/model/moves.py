@@ -18,7 +18,7 @@ from leasekit.errors import LeaseLost
 from leasekit.store import At, Committed, Delete, Entry, Put
 from model.aging import NOW
 from model.process import KEYS, Draft, Mode, Process, ProcessTable
-from model.storage import Kind, Shelf, Storage
+from model.storage import OUT_OF_TURN_TICKS, Kind, Shelf, Storage
 
 IDLER_KEY = KEYS.candidate("x")
 """Of a candidate that lives, but does nothing."""
@@ -36,6 +36,10 @@ class Menu:
     """Operators' wishes are "force" (with "no hold", the hold is left out), "request" and "rebase"."""
     once: frozenset[str] = frozenset()
     """Processes whose campaigns are single tries."""
+    faulty: frozenset[str] = frozenset("ABC")
+    """Processes that faults befall."""
+    wishing: frozenset[str] = frozenset("ABC")
+    """Processes whose users have wishes."""
     ordered: bool = True
     """Whether first come is first served: not so where a later candidate may have a higher priority."""
 
@@ -54,6 +58,8 @@ class Move:
     """Whether it goes on with work under way: what a calm world would do next."""
     astray: tuple[e.Transact, ...] = ()
     elected: int = 0
+    early: bool = False
+    """Whether it elects one out of turn although somebody led of late. Faults may bring that about, nothing else."""
     errors: tuple[str, ...] = ()
 
 
@@ -78,6 +84,8 @@ class Rules:
 
     def of(self, process: Process, store: Storage, *, faults: bool, wishes: bool) -> Moves:
         """The moves of one process: those that cost nothing, and with `faults` and `wishes` those that do."""
+        faults = faults and process.name in self.menu.faulty
+        wishes = wishes and process.name in self.menu.wishing
         if process.mode is Mode.DEAD:
             moves = list(self._rebirth(process, store))
         elif process.mode is Mode.RUNNING:
@@ -91,12 +99,22 @@ class Rules:
             moves.extend(self._choices(process, store, wishes=wishes))
             moves.extend(self._faults(process, store) if faults else ())
         delivered = process.mode is Mode.RUNNING and not urgent and process.late is None
-        patient = out_of_turn(process)
-        for index, move in enumerate(moves):
-            jumped = not_in_turn(store, move.store, self.shelf.kind, patient=patient)
-            if jumped is not None and self.menu.ordered:
-                moves[index] = replace(move, errors=(*move.errors, jumped))
+        moves = [self._in_turn(process, move, store) for move in moves]
         return Moves(tuple(moves), urgent, stranded(process, store) if delivered else None)
+
+    def _in_turn(self, process: Process, move: Move, before: Storage) -> Move:
+        """With an error, if it makes a leader of one whose turn it was not. First come, first served."""
+        jumped = jumped_in(before, move.store, self.shelf.kind)
+        if jumped is not None:
+            return replace(move, errors=(*move.errors, jumped))
+        first = ahead_of_new_leader(before, move.store)
+        if first is None or not move.elected or not self.menu.ordered or move.process is None:
+            return move
+        if process.contest.candidate_key not in before.by_key:
+            return move  # At once, on a store that cannot compare that nobody queues.
+        if not out_of_turn(process):
+            return replace(move, errors=(*move.errors, f"{process.name} is elected although {first} is first"))
+        return replace(move, early=before.vacant < OUT_OF_TURN_TICKS)
 
     def move(self, label: str, draft: Draft, store: Storage, *, cost: str = "", progress: bool = False) -> Move:
         """What the draft has become. A lease that it needs it is granted along, which concerns nobody else."""
@@ -386,15 +404,26 @@ def out_of_turn(process: Process) -> bool:
     return since is not None and NOW.reached(since.plus(2 * process.contest.ttl_s))
 
 
-def not_in_turn(before: Storage, after: Storage, kind: Kind, *, patient: bool) -> str | None:
-    """What is wrong if a leader appeared who was not first in the queue. First come, first served."""
+def ahead_of_new_leader(before: Storage, after: Storage) -> str | None:
+    """Whose turn it was, if a leader appeared who was not first in the queue."""
     if before is after or KEYS.leader in before.by_key or KEYS.leader not in after.by_key:
         return None
-    record = records.load_leader(after.by_key[KEYS.leader].value)
+    waiting = _queue(before)
+    return waiting[0] if waiting and waiting[0] != _key_of_leader(after) else None
+
+
+def jumped_in(before: Storage, after: Storage, kind: Kind) -> str | None:
+    """What is wrong if a leader appeared who did not even queue although others did."""
+    first = ahead_of_new_leader(before, after)
+    if first is None or not kind.compares_empty or _key_of_leader(after) in before.by_key:
+        return None
+    return f"a leader appears who does not queue, and {first} does"
+
+
+def _key_of_leader(store: Storage) -> str:
+    record = records.load_leader(store.by_key[KEYS.leader].value)
     assert isinstance(record, records.LeaderRecord)
-    waiting, key = _queue(before), KEYS.candidate(record.id)
-    jumped = waiting and (kind.compares_empty if key not in waiting else waiting[0] != key and not patient)
-    return f"{record.id} leads although {waiting[0]} is first" if jumped else None
+    return KEYS.candidate(record.id)
 
 
 def pending(process: Process, store: Storage) -> frozenset[str]:

@@ -177,14 +177,15 @@ def no_doubt(*phases: Phase) -> Patches:
 # Rules in functions of their own shape.
 
 
-def _only_gone_counts(state: Contest, event: e.Seen) -> Steps:
+def _only_gone_counts(state: Contest, event: e.Seen, *rest: Any) -> Steps:
     """`election._seen`, but a key that was deleted and created again is taken for the same."""
     if event.entry is not None and event.key != KEYS.leader:
         return state, ()
-    return SEEN(state, event)
+    seen: Steps = SEEN(state, event, *rest)
+    return seen
 
 
-SEEN = election._seen
+SEEN: Any = election._seen
 
 
 def _never_out_of_turn(state: Contest, seen: queue.Look, holder: Holder, ctx: e.Context) -> Steps:
@@ -192,6 +193,14 @@ def _never_out_of_turn(state: Contest, seen: queue.Look, holder: Holder, ctx: e.
 
 
 QUEUED = judge._queued
+
+
+def _leader_in_between_unseen(state: Contest, event: e.Seen, *rest: Any) -> Steps:
+    """`election._seen`, but one who waits for its time out of turn does not mind others being elected."""
+    if event.key == KEYS.leader and state.leaderless_since is not None and len(state.watching.known) > 2:
+        return state, ()
+    seen: Steps = SEEN(state, event, *rest)
+    return seen
 
 
 def _adopt_anything(state: Contest, leader: Entry, mine: Entry | None, ctx: e.Context) -> Steps:
@@ -293,18 +302,28 @@ GIVE_UP = claim.give_up
 
 
 def setting(
-    *, faults: str = "", wishes: str = "", faults_max: int = 1, wishes_max: int = 1, once: str = "", **options: Any
+    *,
+    faults: str = "",
+    wishes: str = "",
+    faults_max: int = 1,
+    wishes_max: int = 1,
+    faulty: str = "ABC",
+    wishing: str = "ABC",
+    **options: Any,
 ) -> Setting:
-    """A setting with these faults and wishes."""
+    """A setting with these faults and wishes, of these processes."""
     menu = Menu(
-        frozenset(filter(None, faults.split(", "))), frozenset(filter(None, wishes.split(", "))), frozenset(once)
+        faults=frozenset(filter(None, faults.split(", "))),
+        wishes=frozenset(filter(None, wishes.split(", "))),
+        faulty=frozenset(faulty),
+        wishing=frozenset(wishing),
     )
     return Setting(faults=faults_max if faults else 0, wishes=wishes_max if wishes else 0, menu=menu, **options)
 
 
 PAUSE = setting(faults="pause", campaigns=1)
 LATE = setting(faults="applied late", wishes="give up", campaigns=1)
-LATE_RESIGN = setting(faults="applied late", wishes="give up, resign", wishes_max=2, campaigns=1)
+LATE_RESIGN = setting(faults="applied late", wishes="give up, resign", wishes_max=2, campaigns=1, faulty="A")
 TRANSFER = setting(wishes="transfer", campaigns=1)
 TRANSFER_OF_THREE = replace(TRANSFER, processes=3)
 FORCE = setting(wishes="force", campaigns=1)
@@ -338,7 +357,7 @@ MUTATIONS = (
     Mutation(
         "3",
         "a claim does not compare that leader is absent",
-        setting(faults="pause", wishes="resign"),
+        setting(faults="pause", wishes="resign", faulty="B", wishing="A"),
         not_comparing(Phase.CLAIMING, of_leader),
     ),
     Mutation(
@@ -350,7 +369,7 @@ MUTATIONS = (
     Mutation(
         "3",
         "a claim does not compare one's own candidate key",
-        setting(faults="applied late", wishes="resign, give up", wishes_max=2),
+        setting(faults="applied late", wishes="resign, give up", wishes_max=2, faulty="B"),
         not_comparing(Phase.CLAIMING, of_candidate),
     ),
     Mutation(
@@ -362,10 +381,16 @@ MUTATIONS = (
     Mutation(
         "3",
         "a claim does not compare base",
-        setting(faults="pause", wishes="rebase, resign", wishes_max=2, campaigns=1),
+        setting(faults="pause", wishes="rebase, resign", wishes_max=2, campaigns=1, faulty="A", wishing="B"),
         not_comparing(Phase.CLAIMING_AT_ONCE, of_base),
     ),
     Mutation("4", "a claim extends the deadline", PAUSE, quirks=Quirks(claims_extend_deadline=True)),
+    Mutation(
+        "3",
+        "who claims before it looks does not mind those who stand ahead",
+        setting(wishes="resign", campaigns=1, idler=True),
+        instead("overtook", lambda _old: lambda *_: False, claim),
+    ),
     Mutation(
         "4",
         "the deadline is not looked at when the reply comes",
@@ -374,6 +399,18 @@ MUTATIONS = (
     ),
     Mutation(
         "5", "nobody claims out of turn", setting(idler=True, campaigns=1), ((judge, "_queued", _never_out_of_turn),)
+    ),
+    Mutation(
+        "5",
+        "who waits out of turn does not mind others being elected",
+        setting(wishes="resign", campaigns=1, idler=True),
+        ((election, "_seen", _leader_in_between_unseen),),
+    ),
+    Mutation(
+        "11",
+        "what ended candidacies left is not kept",
+        setting(wishes="give up", campaigns=1),
+        quirks=Quirks(drops_remains=True),
     ),
     Mutation(
         "6",
@@ -387,14 +424,20 @@ MUTATIONS = (
     Mutation(
         "6",
         "a record that is being deleted is adopted",
-        setting(faults="pause", wishes="give up"),
+        setting(faults="pause", wishes="give up", faulty="A", wishing="A"),
         instead("remains", lambda _old: _forgetting_led, contest),
     ),
     Mutation(
         "6",
         "a change from before the leadership ends it",
         setting(
-            faults="told late", wishes="transfer, resign", wishes_max=2, processes=3, campaigns=1, timed_looks=True
+            faults="told late",
+            faulty="C",
+            wishes="transfer, resign",
+            wishes_max=2,
+            processes=3,
+            campaigns=1,
+            timed_looks=True,
         ),
         instead("leader_seen", lambda _old: _old_news_counts, tenure),
     ),
@@ -413,7 +456,7 @@ MUTATIONS = (
     Mutation(
         "9",
         "a transfer does not compare leader",
-        setting(faults="cut", wishes="transfer", campaigns=1, processes=3),
+        setting(faults="cut", wishes="transfer", campaigns=1, processes=3, faulty="A", wishing="A"),
         not_comparing(Phase.TRANSFERRING, of_leader),
     ),
     Mutation(
@@ -489,7 +532,7 @@ MUTATIONS = (
     Mutation(
         "11",
         "a campaign given up before it looked forgets what it took over",
-        setting(wishes="give up", wishes_max=2),
+        setting(wishes="give up", wishes_max=2, wishing="B"),
         instead("give_up", lambda _old: _leaves_unlooked, claim),
     ),
     Mutation(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from leasekit.errors import LeaseLost
 from leasekit.store import Absent, At, Committed, Compare, Delete, Entry, Get, Op, Put
 from model.interning import Interner
 
+OUT_OF_TURN_TICKS = 6
+"""After this long without a leader anybody may claim: 2 x ttl (rule 5)."""
 FOR_EVER = -1
 """In place of the ticks that a lease has left."""
 
@@ -42,6 +44,9 @@ class Storage:
     """Keys that are gone, and since which revision."""
     leases: tuple[tuple[str, int], ...]
     """Leases and the ticks until they may run out."""
+    vacant: int = 0
+    """Ticks for which candidates have queued and nobody has led, no more than `OUT_OF_TURN_TICKS`. Whoever leads for
+    less than a tick does not count, for a watch may tell of it when it is over."""
     by_key: dict[str, Entry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,7 +69,7 @@ class Shelf:
         self._make: Interner[Storage] = Interner(Storage)
 
     def empty(self) -> Storage:
-        return self._make(0, (), (), ())
+        return self._make(0, (), (), (), 0)
 
     def transact(
         self, store: Storage, compares: tuple[Compare, ...], ops: tuple[Op, ...]
@@ -102,9 +107,8 @@ class Shelf:
         left = {entry.key: entry for entry in entries}
         gone = {key: store.revision + 1 for key in store.by_key if key not in left}
         deleted = {key: at for key, at in (dict(store.deleted) | gone).items() if key not in left}
-        return self._make(
-            store.revision + 1, tuple(left[key] for key in sorted(left)), tuple(sorted(deleted.items())), store.leases
-        )
+        kept = tuple(left[key] for key in sorted(left))
+        return self._make(store.revision + 1, kept, tuple(sorted(deleted.items())), store.leases, store.vacant)
 
     def granted(self, store: Storage, lease_id: str) -> Storage:
         """Also what a renewal does."""
@@ -120,18 +124,25 @@ class Shelf:
         kept = [entry for entry in store.entries if entry.lease_id != lease_id]
         return without if len(kept) == len(store.entries) else self._changed(without, kept)
 
+    def immortal(self, store: Storage, lease_id: str) -> Storage:
+        """With a lease that never ends: a process that hangs, but renews."""
+        return self._with_leases(store, dict(store.leases) | {lease_id: FOR_EVER})
+
     def aged(self, store: Storage) -> Storage:
         """One tick later."""
-        return self._with_leases(store, {known: left if left <= 0 else left - 1 for known, left in store.leases})
+        later = self._with_leases(store, {known: left if left <= 0 else left - 1 for known, left in store.leases})
+        vacant = min(OUT_OF_TURN_TICKS, store.vacant + 1) if is_vacant(store.entries) else 0
+        return self._make(later.revision, later.entries, later.deleted, later.leases, vacant)
 
     def _with_leases(self, store: Storage, leases: dict[str, int]) -> Storage:
-        return self._make(store.revision, store.entries, store.deleted, tuple(sorted(leases.items())))
+        return self._make(store.revision, store.entries, store.deleted, tuple(sorted(leases.items())), store.vacant)
 
 
-def immortal(shelf: Shelf, store: Storage, lease_id: str) -> Storage:
-    """With a lease that never ends: a process that hangs, but renews."""
-    leases = replace(store).leases
-    return shelf._make(store.revision, store.entries, store.deleted, tuple(sorted((*leases, (lease_id, FOR_EVER)))))
+def is_vacant(entries: tuple[Entry, ...]) -> bool:
+    """Whether candidates queue and nobody leads."""
+    return any("/candidates/" in entry.key for entry in entries) and not any(
+        entry.key.endswith("/leader") for entry in entries
+    )
 
 
 def _holds(store: Storage, compare: Compare) -> bool:

@@ -10,8 +10,8 @@ from model.explore import Result, explore
 from model.mutations import MUTATIONS, Mutation
 from model.world import Setting
 
-# The counterexamples come within 40,000 states; breadth first, so the intact core is looked at about as deep.
-STATES_MAX = 40_000
+# The counterexamples come within 25,000 states; breadth first, so the intact core is looked at about as deep.
+STATES_MAX = 25_000
 
 
 @cache

@@ -11,9 +11,9 @@ from leasekit.core import records
 from leasekit.core.records import CandidateRecord, HoldRecord
 from leasekit.errors import LeaseLost, ProtocolError
 from leasekit.store import Put
-from model.moves import IDLER_KEY, Menu, Move, Moves, Rules, not_in_turn, operator_moves, out_of_turn
+from model.moves import IDLER_KEY, Menu, Move, Moves, Rules, jumped_in, operator_moves
 from model.process import KEYS, TTL_S, Mode, Process, ProcessTable, Quirks
-from model.storage import ETCD, Kind, Shelf, Storage, immortal
+from model.storage import ETCD, Kind, Shelf, Storage
 
 ASTRAY_TICKS = 6
 """How long a write that was given up may still be applied: 2 x ttl."""
@@ -23,8 +23,6 @@ class Astray(NamedTuple):
     """A write that nobody waits for any more."""
 
     request: e.Transact
-    patient: bool
-    """Whether its sender might claim out of turn."""
     ticks_left: int = ASTRAY_TICKS
 
 
@@ -86,7 +84,7 @@ class World:
         setting = self.setting
         store = self.shelf.empty()
         if setting.idler:
-            store = immortal(self.shelf, store, "X")
+            store = self.shelf.immortal(store, "X")
             idler = records.dump_candidate(CandidateRecord("x", "host", 1, 0, TTL_S))
             store, _ = self.shelf.transact(store, (), (Put(IDLER_KEY, idler, "X"),))
         processes = tuple(
@@ -119,6 +117,8 @@ class World:
                 if self._too_early(processes, index, move.process):
                     continue
                 errors = move.errors
+                if move.early and faults == self.setting.faults and self._alike:
+                    errors = (*errors, f"{process.name} is elected out of turn, too early")
                 if move.elected and move.elected <= token:
                     errors = (*errors, f"token {move.elected} after {token}")
                 yield Step(
@@ -126,9 +126,7 @@ class World:
                     State(
                         move.store,
                         (*processes[:index], move.process, *processes[index + 1 :]),
-                        (*astray, *(Astray(request, out_of_turn(process)) for request in move.astray))
-                        if move.astray
-                        else astray,
+                        (*astray, *(Astray(request) for request in move.astray)) if move.astray else astray,
                         faults - move.faults,
                         wishes - move.wishes,
                         move.elected or token,
@@ -169,7 +167,7 @@ class World:
             store, committed = state.store, None
         what = "is applied" if committed else "is refused"
         keys = ", ".join(op.key for op in late.request.ops if isinstance(op, Put)) or "deletions"
-        jumped = not_in_turn(state.store, store, self.setting.store, patient=late.patient or not self._alike)
+        jumped = jumped_in(state.store, store, self.setting.store)
         after = state._replace(store=store, astray=tuple(left))
         return Step(f"a late write of {keys} {what}", after, (jumped,) if jumped else ())
 
