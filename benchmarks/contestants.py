@@ -74,6 +74,7 @@ class Workers(Contestant):
         environment: dict[str, str] | None = None,
     ) -> None:
         super().__init__(name)
+        self.election = arguments[1]
         self._command = [str(python or sys.executable), "-m", f"benchmarks.workers.{module}", *arguments]
         self._environment = os.environ | (environment or {})
         self._processes: list[asyncio.subprocess.Process] = []
@@ -134,7 +135,8 @@ class Workers(Contestant):
         return killed_s
 
     async def close(self) -> None:
-        for process in self._processes:
+        processes, self._processes = self._processes, []
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -162,7 +164,8 @@ class Workers(Contestant):
                 self._released.put_nowait(event["released"])
             else:
                 self._answers.put_nowait(event)
-        self._answers.put_nowait({"ended": await process.wait()})
+        if process in self._processes:  # not by our hand
+            self._answers.put_nowait({"ended": await process.wait()})
 
 
 class Commands(Contestant):

@@ -1,0 +1,61 @@
+"""How long `leasekit leader NAME` takes, from start to end, beside bare Python and the stores' own commands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.site import ConsulCluster, DurableEtcd
+from benchmarks.table import Table, middle, ms, slow
+from support import binaries
+
+BARE = "python -c pass"
+
+
+async def run(rounds: int) -> list[Table]:
+    """Measure all commands in turn."""
+    return [await asyncio.to_thread(_measure, rounds)]
+
+
+def _measure(rounds: int) -> Table:
+    leasekit = str(Path(sys.executable).with_name("leasekit"))
+    with DurableEtcd() as etcd, ConsulCluster() as consul, tempfile.TemporaryDirectory() as folder:
+        etcdctl, consul_program = binaries.find(f"etcd-{etcd.version}", "etcdctl"), binaries.find("consul", "consul")
+        sqlite = f"sqlite:///{folder}/leases.db"
+        leader = ["leader", "nobody"]
+        commands = {
+            BARE: [sys.executable, "-c", "pass"],
+            "python -c 'import click, asyncio, sqlite3'": [sys.executable, "-c", "import click, asyncio, sqlite3"],
+            "leasekit leader, SQLite": [leasekit, "--store", sqlite, *leader],
+            "python -c 'import click, grpc.aio'": [sys.executable, "-c", "import click, grpc.aio"],
+            "leasekit leader, etcd": [leasekit, "--store", etcd.url("bench"), *leader],
+            "leasekit leader, Consul": [leasekit, "--store", consul.url("bench"), *leader],
+            "etcdctl get": [str(etcdctl), "--endpoints", etcd.endpoints[0], "get", "nobody"],
+            "consul kv get": [str(consul_program), "kv", "get", f"-http-addr=http://{consul.endpoints[0]}", "nobody"],
+        }
+        took_s: dict[str, list[float]] = {name: [] for name in commands}
+        for number in range(rounds + 1):
+            for name, command in commands.items():
+                seconds = _time(command)
+                if number:  # the first is for warming up
+                    took_s[name].append(seconds)
+    table = Table("Start to end of a command", ["", "median ms", "90 % ms", f"ms above {BARE}"])
+    for name, values in took_s.items():
+        table.add(name, ms(middle(values)), ms(slow(values)), ms(middle(values) - middle(took_s[BARE])))
+    table.notes = [f"{rounds} rounds, each command once in each. Nobody leads: the answer is exit code 1."]
+    return table
+
+
+def _time(command: list[str]) -> float:
+    environment = os.environ | {"ETCDCTL_API": "3"}
+    began_s = time.monotonic()
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    took_s = time.monotonic() - began_s
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr.decode()}")
+    return took_s
