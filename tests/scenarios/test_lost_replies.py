@@ -57,6 +57,8 @@ class Lab:
         store = self._stack.enter_context(leasekit.connect(self.site.url))
         # A connection opens its store from a URL alone; only a test puts another in its place.
         faulty = store.connection._store = FaultyStore(store.connection._store)
+        # Another leadership on the same lease: it lives on, and with it whatever is left behind there.
+        self._stack.enter_context(leasekit.Election(f"beside-{id}", store, ttl_s=TTL_S).campaign(SLACK_S))
         return leasekit.Election("team", store, id=id, ttl_s=TTL_S), faulty
 
     @property
