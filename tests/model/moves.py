@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from leasekit.core import events as e
 from leasekit.core import queue, records
 from leasekit.core.contest import Phase
-from leasekit.core.queue import Holder
-from leasekit.core.records import HoldRecord, RequestRecord
 from leasekit.core.remains import Verdict
 from leasekit.errors import LeaseLost
-from leasekit.store import At, Committed, Delete, Entry, Put
+from leasekit.store import Committed
 from model.aging import NOW
 from model.process import KEYS, Draft, Mode, Process, ProcessTable
-from model.storage import OUT_OF_TURN_TICKS, Kind, Shelf, Storage
+from model.storage import OUT_OF_TURN_TICKS, Shelf, Storage
+from model.watchers import ahead_of_new_leader, jumped_in, out_of_turn, pending, stranded
 
 IDLER_KEY = KEYS.candidate("x")
 """Of a candidate that lives, but does nothing."""
@@ -349,113 +348,6 @@ class Rules:
             draft = self.draft(process)
             draft.mode = Mode.RUNNING
             yield self.move("is started again", draft, store)
-
-
-def operator_moves(shelf: Shelf, store: Storage, wishes: frozenset[str]) -> Iterator[Move]:
-    """What an operator may do from outside, and leases that run out."""
-    for lease_id, left in store.leases:
-        if left == 0:
-            yield Move(f"lease {lease_id} runs out", None, shelf.ended(store, lease_id))
-    leader = store.by_key.get(KEYS.leader)
-    if leader is not None and leader.lease_id is not None:
-        if "force" in wishes:
-            after = _held(shelf, store, leader, hold="no hold" not in wishes)
-            yield Move("operator: ends the leadership by force", None, after, wishes=1)
-            if "no hold" in wishes:
-                # With nothing to remember which lease it was, the revoke comes at once.
-                revoked = shelf.ended(after, leader.lease_id)
-                yield Move("operator: ends the leadership by force, and revokes", None, revoked, wishes=1)
-        if "request" in wishes:
-            # The one before as well: an operator may look, and ask when another leads.
-            for token in (queue.token_of(leader), queue.token_of(leader) - 1):
-                value = records.dump_request(RequestRecord(token, "resign", None))
-                after, _ = shelf.transact(store, (), (Put(KEYS.request, value),))
-                yield Move(f"operator: asks the leader with token {token} to resign", None, after, wishes=1)
-    if leader is not None and leader.lease_id is None and "force" in wishes:
-        hold = records.load_leader(leader.value)
-        assert isinstance(hold, HoldRecord)
-        if store.lives(hold.lease_id):
-            yield Move("operator: revokes the old lease", None, shelf.ended(store, hold.lease_id))
-    if "rebase" in wishes:
-        yield Move("operator: rebases the tokens", None, _rebased(shelf, store), wishes=1)
-
-
-def _held(shelf: Shelf, store: Storage, leader: Entry, *, hold: bool) -> Storage:
-    """Rule 10a."""
-    record = records.load_leader(leader.value)
-    assert isinstance(record, records.LeaderRecord) and leader.lease_id is not None
-    value = records.dump_hold(HoldRecord(leader.lease_id, record.ttl_s))
-    instead = Put(KEYS.leader, value) if hold else Delete(KEYS.leader)
-    compares = (At(KEYS.leader, leader.revision),)
-    after, _ = shelf.transact(store, compares, (instead, Delete(KEYS.candidate(record.id))))
-    return after
-
-
-def _rebased(shelf: Shelf, store: Storage) -> Storage:
-    base = store.by_key.get(records.BASE_KEY)
-    value = records.dump_base((records.load_base(base.value) if base else 0) + 1000)
-    after, _ = shelf.transact(store, (), (Put(records.BASE_KEY, value),))
-    return after
-
-
-def out_of_turn(process: Process) -> bool:
-    """Whether the process has gone without a leader for long enough to claim out of turn (rule 5)."""
-    since = process.contest.leaderless_since
-    return since is not None and NOW.reached(since.plus(2 * process.contest.ttl_s))
-
-
-def ahead_of_new_leader(before: Storage, after: Storage) -> str | None:
-    """Whose turn it was, if a leader appeared who was not first in the queue."""
-    if before is after or KEYS.leader in before.by_key or KEYS.leader not in after.by_key:
-        return None
-    waiting = _queue(before)
-    return waiting[0] if waiting and waiting[0] != _key_of_leader(after) else None
-
-
-def jumped_in(before: Storage, after: Storage, kind: Kind) -> str | None:
-    """What is wrong if a leader appeared who did not even queue although others did."""
-    first = ahead_of_new_leader(before, after)
-    if first is None or not kind.compares_empty or _key_of_leader(after) in before.by_key:
-        return None
-    return f"a leader appears who does not queue, and {first} does"
-
-
-def _key_of_leader(store: Storage) -> str:
-    record = records.load_leader(store.by_key[KEYS.leader].value)
-    assert isinstance(record, records.LeaderRecord)
-    return KEYS.candidate(record.id)
-
-
-def pending(process: Process, store: Storage) -> frozenset[str]:
-    """Watched keys with a change that the process was not told."""
-    watching = process.contest.watching
-    told = dict(process.told)
-    return frozenset(key for key in watching.keys if store.changed_at(key) > max(watching.after, told.get(key, 0)))
-
-
-def stranded(process: Process, store: Storage) -> str | None:
-    """A lost wake-up: everything is delivered, and still the process waits for what has happened already."""
-    contest = process.contest
-    leader = store.by_key.get(KEYS.leader)
-    if contest.phase is Phase.LEADING and (leader is None or leader.revision != contest.leader_revision):
-        return "leads although the record is not its own"
-    if contest.phase is not Phase.WAITING or contest.conflict_since is not None:
-        return None
-    if contest.candidate_key not in store.by_key:
-        return "waits although its key is gone"
-    holder = queue.holder_of(leader, lease_id=contest.lease_id, id=contest.setup.id)
-    if holder is Holder.ME:
-        return "waits although the record is its own"
-    if holder is Holder.NOBODY and _queue(store)[0] == contest.candidate_key:
-        return "waits although nobody leads and it is first"
-    return None
-
-
-def _queue(store: Storage) -> list[str]:
-    entries = [entry for entry in store.entries if entry.key.startswith(KEYS.queue)]
-    return [
-        entry.key for entry in sorted(entries, key=lambda entry: (-queue.priority_of(entry), entry.create_revision))
-    ]
 
 
 def _name(process: Process) -> str:

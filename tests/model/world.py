@@ -11,9 +11,11 @@ from leasekit.core import records
 from leasekit.core.records import CandidateRecord, HoldRecord
 from leasekit.errors import LeaseLost, ProtocolError
 from leasekit.store import Put
-from model.moves import IDLER_KEY, Menu, Move, Moves, Rules, jumped_in, operator_moves
+from model.moves import IDLER_KEY, Menu, Move, Moves, Rules
+from model.outside import operator_moves
 from model.process import KEYS, TTL_S, Mode, Process, ProcessTable, Quirks
 from model.storage import ETCD, Kind, Shelf, Storage
+from model.watchers import jumped_in
 
 ASTRAY_TICKS = 6
 """How long a write that was given up may still be applied: 2 x ttl."""

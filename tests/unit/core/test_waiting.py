@@ -252,3 +252,34 @@ def test_a_claim_over_a_hold_compares_its_revision() -> None:
     candidate.desk.hold(lease_id="another")
     candidate.answered()
     assert not candidate.contest.leads
+
+
+# Right behind the leader.
+
+
+def right_behind_the_leader() -> Candidate:
+    candidate = Candidate()
+    candidate.desk.queue_up("b", lease_id="B")
+    candidate.desk.elect("b", lease_id="B")
+    candidate.wait()
+    return candidate
+
+
+def test_who_stands_right_behind_the_leader_is_elected_in_one_round_trip() -> None:
+    candidate = right_behind_the_leader()
+    candidate.desk.end("B")
+    candidate.see(KEYS.candidate("b"))
+    candidate.answered()
+    assert candidate.only(e.Elected)
+
+
+def test_it_gives_way_to_a_higher_priority_that_came_meanwhile() -> None:
+    candidate = right_behind_the_leader()
+    candidate.desk.queue_up("c", lease_id="C", priority=1)
+    candidate.desk.end("B")
+    candidate.see(KEYS.candidate("b"))
+    candidate.answered()
+    assert not candidate.contest.leads
+    candidate.until(Phase.WAITING)
+    assert candidate.desk.entry(KEYS.leader) is None
+    assert KEYS.candidate("c") in candidate.contest.watching.keys
