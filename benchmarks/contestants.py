@@ -126,9 +126,9 @@ class Workers(Contestant):
     async def kill(self) -> float:
         holder = self._holder
         assert holder is not None
-        # Whoever is added next goes to the process that takes its place.
-        self._turn = self._processes.index(holder)
         self._processes.remove(holder)
+        # Whoever is added next goes to the process that takes its place.
+        self._turn = len(self._processes)
         killed_s = time.monotonic()
         holder.kill()
         await holder.wait()

@@ -15,7 +15,7 @@ ELECTIONS = (1, 20, 1000)
 TTL_S = 15.0
 # Two renewals of a third of the ttl each, and as much time before for what comes once.
 SETTLING_S = 3.0
-WATCHED_S = 10.0
+WATCHED_S = 20.0
 
 # python-etcd3 and aetcd are left out: they renew nothing by themselves. tooz renews each lock.
 PEERS = ("tooz",)
