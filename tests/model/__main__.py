@@ -22,6 +22,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="settings explored at a time (2); each takes some GB")
     options = parser.parse_args()
     names = [name for name in LARGE if options.name in name] or [name for name in SMALL if options.name in name]
+    if not names:
+        parser.error(f"no setting has {options.name!r} in its name: {', '.join([*LARGE, *SMALL])}")
     found = False
     with ProcessPoolExecutor(options.workers) as pool:
         asked = {pool.submit(_explore, name, options.states): name for name in names}
