@@ -11,7 +11,7 @@ import pytest
 import leasekit
 from support.etcd import EtcdCluster
 from support.site import Site
-from support.team import SLACK_S
+from support.team import SLACK_S, now_s
 
 
 def test_the_loss_of_the_stores_leader_leaves_ours_in_office(cluster_site: Site) -> None:
@@ -94,8 +94,11 @@ def test_a_deposed_etcd_leader_that_still_answers_keeps_no_leader_in_office(divi
         team.enlist(site.store, "second", url=site.url_by(*others))
         reign = team.wait_valid(id="first")
         cluster.isolate(alone)
+        isolated_s = now_s()
         successor = team.wait_valid(above=reign.token, id="second", timeout_s=2 * site.gone_within_s + SLACK_S)
         assert team.wait_over(reign)["reason"] == "deadline"
+        # No renewal that was sent since has counted, whatever was answered.
+        assert reign.until_s < isolated_s + site.ttl_s
         cluster.reunite()
         team.wait_queue(site.store, "first", timeout_s=2 * SLACK_S)
         assert successor.over is None
