@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -278,7 +279,7 @@ class Elector:
     def _elected(self, elected: e.Elected) -> None:
         keys, id = self._contest.setup.keys, self._contest.setup.id
         self._note_led()
-        call_here = asyncio.get_running_loop().call_soon_threadsafe
+        call_here = _caller(asyncio.get_running_loop())
         tenure = Tenure(
             election=keys.election,
             id=id,
@@ -298,7 +299,7 @@ class Elector:
     def _ended(self, tenure: Tenure, reason: LossReason) -> None:
         """Whoever ended it, the user's thread included: let go in the store as well, if that is still to be done."""
         self._history.ended(tenure.token, tenure.id, reason)
-        if tenure is self._tenure and tenure.wish is None and not self._closed:
+        if tenure is self._tenure and tenure.wish is None and not self._closed and self._contest.leads:
             self._feed(e.Resign())
 
     def _lost(self, reason: LossReason) -> None:
@@ -445,3 +446,13 @@ class Elector:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _caller(loop: asyncio.AbstractEventLoop) -> Callable[..., object]:
+    """Has something called on `loop`, soon, from any thread. From the loop's own it need not be woken by its pipe."""
+    own = threading.get_ident()
+
+    def call(function: Callable[..., object], *args: object) -> None:
+        (loop.call_soon if threading.get_ident() == own else loop.call_soon_threadsafe)(function, *args)
+
+    return call

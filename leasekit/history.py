@@ -16,7 +16,7 @@ from leasekit.core.records import Keys, PastLeadership
 from leasekit.errors import LeasekitError, LossReason, ProtocolError
 from leasekit.store import Absent, At, Entry, Put, Store
 
-WRITE_AFTER_S = 0.02
+WRITE_AFTER_S = 0.05
 TIMEOUT_S = 5.0
 TRIES = 5
 

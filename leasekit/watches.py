@@ -41,12 +41,14 @@ class Watches:
         Whoever waits needs them now. A leader, or one who has left, can do with them a little later, since a watch
         tells what happened since its revision: so a short leadership goes without.
         """
+        changed = wanted.keys != self._wanted.keys
         self._wanted = wanted
         if wanted.keys == self._tasks.keys():
             return
         if waiting:
             self._match()
-        elif self._timer is None:
+        elif changed or self._timer is None:
+            self._cancel_timer()
             self._timer = asyncio.get_running_loop().call_later(UNHURRIED_S, self._match)
 
     def unheard(self) -> list[e.Event]:
@@ -59,10 +61,13 @@ class Watches:
             if key in self._wanted.keys and (at > self._wanted.after or isinstance(event, e.Missed))
         ]
 
-    def _match(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _match(self) -> None:
+        self._cancel_timer()
         for key in [key for key in self._tasks if key not in self._wanted.keys]:
             self._tasks.pop(key).cancel()
         for key in self._wanted.keys - self._tasks.keys():
