@@ -24,6 +24,8 @@ Listener = Callable[[TrustEnded], None]
 # A renewal that is refused for its credentials may come through once they are mended; the deadline decides.
 NOT_RENEWED = (*retry.UNANSWERED, AuthError, ProtocolError)
 TIDY_TIMEOUT_S = 2.0
+LATE_S = 0.001
+"""A timer that fires before its moment, by ever so little, would be set again and again."""
 LONGEST_SLEEP_S = 1.0
 """Between two looks at the clock while a lease is held: so long after a suspend it is renewed, or found to be over."""
 GRANT_TIMEOUT_S = 2.0
@@ -135,7 +137,7 @@ class Keeper:
         check_timing(ttl_s=lease.ttl_s)
         self.led.clear()
         self._renew_at = sent_at.plus(lease.ttl_s / 3)
-        self._believe(self.belief.granted(lease.id, lease.ttl_s, sent_at=sent_at, now=self._clock.now()))
+        self._fresh(self.belief.granted(lease.id, lease.ttl_s, sent_at=sent_at, now=self._clock.now()))
 
     async def _renew(self) -> None:
         """Attempts of at most ttl/6 each, one at a time, until one counts, the deadline comes, or the lease is lost."""
@@ -163,7 +165,7 @@ class Keeper:
         else:
             if self.belief.lease_id == belief.lease_id:
                 self._renew_at = sent_at.plus(ttl_s / 3)
-                self._believe(self.belief.renewed(ttl_s, sent_at=sent_at, now=self._clock.now()))
+                self._fresh(self.belief.renewed(ttl_s, sent_at=sent_at, now=self._clock.now()))
                 self._tidy_soon()
 
     async def _until_due(self) -> None:
@@ -172,7 +174,7 @@ class Keeper:
             self._hurry.clear()
         while (due_in_s := self._clock.now().until(self._renew_at)) > 0:
             try:
-                async with asyncio.timeout(min(due_in_s, LONGEST_SLEEP_S)):
+                async with asyncio.timeout(min(due_in_s + LATE_S, LONGEST_SLEEP_S)):
                     await self._hurry.wait()
                 # One renewal for each time of asking: if it fails, the next one comes when it is due.
                 self._hurry.clear()
@@ -193,6 +195,10 @@ class Keeper:
         if before.lease_id == belief.lease_id and before.epoch != belief.epoch and before.deadline is not None:
             self._tell(TrustEnded(LossReason.DEADLINE, lease_gone=False))
         self._watch_deadline()
+
+    def _fresh(self, belief: Belief) -> None:
+        """A grant or a renewal was confirmed: that is what others wait for, if it came in time."""
+        self._believe(belief)
         if belief.trusted(self._clock.now()):
             self._answer_waiting(None)
 
@@ -216,7 +222,7 @@ class Keeper:
             self._deadline_timer = None
         if self.belief.deadline is not None:
             left_s = self.belief.remaining_s(self._clock.now())
-            self._deadline_timer = asyncio.get_running_loop().call_later(left_s, self.check_deadline)
+            self._deadline_timer = asyncio.get_running_loop().call_later(left_s + LATE_S, self.check_deadline)
 
     def _tell(self, event: TrustEnded) -> None:
         for listener in list(self._listeners):

@@ -194,6 +194,21 @@ async def test_someone_in_need_hurries_the_renewal(world: World) -> None:
     assert process.network.requests["renew"] == 1
 
 
+@virtual
+async def test_whoever_needs_a_fresh_lease_is_not_put_off_with_the_one_that_is_there(world: World) -> None:
+    process = world.process()
+    await relied_on(process)
+    process.network.go_down()
+    waiting = asyncio.create_task(process.keeper.fresh())
+    await world.pass_time(1)
+    process.keeper.check_deadline()
+    await world.pass_time(1)
+    assert process.keeper.belief.trusted(world.clock.now())
+    assert not waiting.done()
+    process.network.come_up()
+    await asyncio.wait_for(waiting, timeout=5)
+
+
 # The deadline.
 
 
