@@ -1,24 +1,30 @@
 """Candidates over networks that lose, delay and refuse at random: never two valid leaders, and in the end always one.
 
-On virtual time, from a seed: a failure here names the seed that repeats it.
+On virtual time, from a seed. Sets are walked in an order of their own in each process, so a seed that failed once may
+have to be run a few times to fail again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from leasekit.core.records import Keys
+from leasekit.election import ElectionCore
 from leasekit.elector import Elector
-from leasekit.errors import ConfigError, LeadershipLost, LeasekitError, LossReason, NotElected, StoreUnavailable
+from leasekit.errors import LeasekitError, LossReason, NotElected, StoreUnavailable
+from leasekit.operate import force_resign
 from leasekit.tenure import Tenure
 from leasekit.testing import random_faults
 from support.virtual import ELECTION, TTL_S, Process, World, virtual
 
 KEYS = Keys(ELECTION)
-SEEDS = range(40)
+SEEDS = range(25)
 STORM_S = 400.0
 
 
@@ -36,6 +42,8 @@ class Storm:
             self._candidate(process, f"c{number}")
             for number, process in enumerate([*self.processes, self.processes[0]])
         ]
+        connection: Any = SimpleNamespace(store=world.store, random=world.random)
+        self.operator = ElectionCore(ELECTION, connection=connection, id=None, ttl_s=TTL_S, priority=0, meta=None)
         for process in self.processes:
             process.network.plan = random_faults(self.rng, rate=0.15, delay_max_s=4.0)
 
@@ -48,14 +56,14 @@ class Storm:
         while self.raging:
             once = rng.random() < 0.2
             timeout_s = rng.choice([0.5, 5.0, 60.0])
-            try:
-                campaign = asyncio.ensure_future(elector.campaign(once=once, timeout_s=timeout_s))
-                if rng.random() < 0.2:
-                    await asyncio.wait([campaign], timeout=rng.uniform(0, 3))
-                    campaign.cancel()
-                tenure = await campaign
-            except (NotElected, StoreUnavailable, asyncio.CancelledError):
-                tenure = None
+            campaign = asyncio.ensure_future(elector.campaign(once=once, timeout_s=timeout_s))
+            if rng.random() < 0.2:
+                await asyncio.wait([campaign], timeout=rng.uniform(0, 3))
+                campaign.cancel()
+            await asyncio.wait([campaign])
+            error = None if campaign.cancelled() else campaign.exception()
+            assert error is None or isinstance(error, NotElected | StoreUnavailable), error
+            tenure = None if campaign.cancelled() or error is not None else campaign.result()
             if tenure is None:
                 await asyncio.sleep(rng.uniform(0, 2))
                 continue
@@ -68,11 +76,9 @@ class Storm:
         end = self.world.clock.now().plus(rng.choice([0.0, 0.1, 5.0, 40.0]))
         while tenure.loss is None and not self.world.clock.now().reached(end):
             await asyncio.sleep(rng.uniform(0, 1))
-        try:
-            if rng.random() < 0.4:
+        if rng.random() < 0.4:
+            with contextlib.suppress(LeasekitError):  # nobody there, lost before, or not confirmed
                 await elector.transfer(tenure, f"c{rng.randrange(4)}", timeout_s=5)
-        except (ConfigError, LeadershipLost, LeasekitError):
-            pass
         await elector.resign(tenure, timeout_s=rng.choice([0.1, 5.0]))
 
     async def break_things(self) -> None:
@@ -89,9 +95,8 @@ class Storm:
                 case 3:
                     network.resync_watches()
                 case 4:
-                    entry = await self.world.get(KEYS.leader)
-                    if entry is not None and entry.lease_id is not None and rng.random() < 0.3:
-                        await self.world.store.revoke(entry.lease_id, timeout_s=1)
+                    if rng.random() < 0.3:
+                        await force_resign(self.operator, 5)
             self.check()
             await asyncio.sleep(rng.uniform(0, 5))
 
