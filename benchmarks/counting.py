@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from typing import Self
 
-_REQUEST_LINE_ENDS = b" HTTP/1.1\r\n"
+_REQUEST = b" HTTP/1.1\r\n"
+_BLOCKING_QUERY = b"index="
 
 
 class CountingProxy:
@@ -16,6 +17,8 @@ class CountingProxy:
         host, _, port = target.rpartition(":")
         self._target = host, int(port)
         self.requests = 0
+        self.blocking = 0
+        """How many of them were blocking queries, that is watches."""
         self.address = ""
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -44,12 +47,11 @@ class CountingProxy:
                 writer.close()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tail = b""
+        before = b""
         while data := await reader.read(65536):
-            seen = tail + data
-            self.requests += seen.count(_REQUEST_LINE_ENDS)
-            # One that is cut in two counts once: what is kept is too short to hold a whole one.
-            tail = seen[-(len(_REQUEST_LINE_ENDS) - 1) :]
+            self.requests += _count(_REQUEST, before, data)
+            self.blocking += _count(_BLOCKING_QUERY, before, data)
+            before = data
             writer.write(data)
             await writer.drain()
         writer.close()
@@ -59,3 +61,8 @@ class CountingProxy:
             writer.write(data)
             await writer.drain()
         writer.close()
+
+
+def _count(mark: bytes, before: bytes, data: bytes) -> int:
+    """How often `mark` ends in `data`; it may have begun in what came before."""
+    return (before[-(len(mark) - 1) :] + data).count(mark)
