@@ -22,7 +22,18 @@ from types import FrameType
 
 from leasekit.clock import SYSTEM_CLOCK, Instant
 from leasekit.watchdog import processes, terminal
-from leasekit.watchdog.messages import Channel, Deadline, Ended, Forward, NotStarted, Resume, Started, Stop, Suspended
+from leasekit.watchdog.messages import (
+    Channel,
+    Deadline,
+    Ended,
+    Forward,
+    Message,
+    NotStarted,
+    Resume,
+    Started,
+    Stop,
+    Suspended,
+)
 from leasekit.watchdog.supervision import Action, Cause, Supervision
 
 # They are meant for leasekit, which forwards them, or for the whole control group, the command included. Caught and
@@ -39,6 +50,7 @@ class Watchdog:
         self._supervision = supervision
         self._foreground = foreground
         self._wakeup = _wake_on_signals()
+        self._unheeded: list[Message] = []
         self._pid = 0
 
     def run(self, command: Sequence[str]) -> None:
@@ -58,7 +70,13 @@ class Watchdog:
         self._tell_the_end()
 
     def _start(self, command: Sequence[str]) -> bool:
-        if not self._supervision.may_start(SYSTEM_CLOCK.now()) or os.getppid() != self._parent:
+        # On a busy machine this process took a while to start: renewals since then count, and so does a loss.
+        self._unheeded = self._channel.receive()
+        for message in self._unheeded:
+            if isinstance(message, Deadline):
+                self._supervision.renewed(message.instant)
+        lost = any(isinstance(message, Stop) for message in self._unheeded) or not self._channel.open
+        if lost or not self._supervision.may_start(SYSTEM_CLOCK.now()) or os.getppid() != self._parent:
             self._channel.send(NotStarted(0))
             return False
         try:
@@ -92,7 +110,8 @@ class Watchdog:
             self._sleep(supervision.sleep_s(now))
 
     def _listen(self) -> None:
-        for message in self._channel.receive():
+        unheeded, self._unheeded = self._unheeded, []
+        for message in [*unheeded, *self._channel.receive()]:
             match message:
                 case Deadline(instant):
                     self._supervision.renewed(instant)

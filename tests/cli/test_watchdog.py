@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -17,6 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from leasekit.clock import SYSTEM_CLOCK
+from leasekit.watchdog.guard import Ended, Guard
+from leasekit.watchdog.supervision import Cause
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -259,6 +264,16 @@ def test_a_command_is_not_started_when_its_grace_has_begun() -> None:
     script = str(Path(__file__).with_name("guarded.py"))
     told = subprocess.run([sys.executable, script, "1", "1", "0", "true"], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "NotStarted(error_number=0)"
+
+
+def test_a_renewal_counts_that_comes_while_the_watchdog_is_starting() -> None:
+    # Which takes seconds on a machine that is busy enough.
+    now = SYSTEM_CLOCK.now()
+    guard = Guard(["sh", "-c", "exit 4"], None, deadline=now.plus(0.5), grace_s=1.0, adopt=False)
+    guard.extend(now.plus(60))
+    while (end := guard.step()) is None:
+        select.select([guard], [], [], 0.1)
+    assert end == Ended(4, Cause.EXITED)
 
 
 def test_a_command_inherits_default_signal_actions_and_an_empty_mask(start: Start) -> None:
