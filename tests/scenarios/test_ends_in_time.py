@@ -24,17 +24,16 @@ EXIT_S = 5.0
 """Closing at exit has 2 s and a second more, the engine 2 s."""
 
 PROGRAM = """
-import signal, sys, leasekit
+import contextlib, signal, sys, leasekit
 def main(what):
     if what == "handler":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
     store = leasekit.connect(sys.argv[1])
     election = leasekit.Election("team", store, id=sys.argv[2], ttl_s=60)
     if what == "campaign":
-        try:
+        with contextlib.suppress(leasekit.NotElected):
             election.campaign(0.1)
-        except leasekit.NotElected:
-            print("ready", flush=True)
+        print("ready", flush=True)
         election.campaign()
     leadership = election.campaign()
     print("ready", flush=True)

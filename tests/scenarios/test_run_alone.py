@@ -80,6 +80,17 @@ class Runs:
 
 @pytest.fixture
 def runs(site: Site) -> Iterator[Runs]:
+    """On each store that processes can share."""
+    yield from _runs(site)
+
+
+@pytest.fixture
+def network_runs(network_site: Site) -> Iterator[Runs]:
+    """On each store that has links to be cut."""
+    yield from _runs(network_site)
+
+
+def _runs(site: Site) -> Iterator[Runs]:
     with ExitStack() as stack:
         runs = Runs(site, stack)
         yield runs
@@ -101,23 +112,27 @@ def _kill_the_watchdog(runs: Runs, id: str) -> None:
     os.kill(int(watchdog), signal.SIGKILL)
 
 
-def _cut(runs: Runs, id: str) -> None:
-    if not runs.links:
-        pytest.skip("a local file has no link to be cut")
-    runs.links[id].cut()
-
-
-@pytest.mark.parametrize("fail", [_stop, _kill, _kill_the_watchdog, _cut], ids=["stop", "kill", "kill watchdog", "cut"])
+@pytest.mark.parametrize("fail", [_stop, _kill, _kill_the_watchdog], ids=["stop", "kill", "kill watchdog"])
 def test_the_next_command_starts_only_when_the_last_has_ended(runs: Runs, fail: Callable[[Runs, str], None]) -> None:
-    for id in ("first", "second", "third"):
-        runs.start(id)
-    reign = runs.next()
+    reign = _lead(runs)
     fail(runs, reign.id)
-    successor = runs.next(after=reign)
-    assert successor.id != reign.id
+    assert runs.next(after=reign).id != reign.id
     if fail is _stop:
         # Woken up, it finds its command dead and does not start another.
         runs[reign.id].signal(signal.SIGCONT)
-        assert runs[reign.id].end().code == 79
-    elif fail is not _kill:
-        assert runs[reign.id].end().code == 79
+    assert runs[reign.id].end().code == (-signal.SIGKILL if fail is _kill else 79)
+
+
+def test_the_next_command_starts_only_when_that_of_a_host_cut_off_has_ended(network_runs: Runs) -> None:
+    runs = network_runs
+    reign = _lead(runs)
+    runs.links[reign.id].cut()
+    assert runs.next(after=reign).id != reign.id
+    assert runs[reign.id].end().code == 79
+
+
+def _lead(runs: Runs) -> Reign:
+    """The first command that runs, with two more candidates behind it."""
+    for id in ("first", "second", "third"):
+        runs.start(id)
+    return runs.next()
