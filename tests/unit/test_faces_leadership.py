@@ -357,13 +357,13 @@ async def test_cancelling_an_asynchronous_campaign_at_any_moment_leaves_nobody_l
 def test_a_thousand_elections_cost_one_thread_and_one_lease(scheme: str, tmp_path: object) -> None:
     url = f"memory://{uuid.uuid4().hex}" if scheme == "memory" else f"sqlite:///{tmp_path}/leases.db"
     with leasekit.connect(url) as store:
-        leasekit.Election("first", store).campaign().resign()
+        leasekit.Election("first", store, ttl_s=60).campaign().resign()
         threads = threading.active_count()
         began = time.monotonic()
 
         async def campaign_all() -> list[aio.Leadership]:
             place = aio.ConnectedStore(store.connection)
-            elections = [aio.Election(f"election-{number}", place) for number in range(1000)]
+            elections = [aio.Election(f"election-{number}", place, ttl_s=60) for number in range(1000)]
             return list(await asyncio.gather(*(_leadership(election) for election in elections)))
 
         leaderships = asyncio.run(campaign_all())
