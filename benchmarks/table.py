@@ -14,7 +14,7 @@ class Table:
     title: str
     columns: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
-    notes: Sequence[str] = ()
+    notes: list[str] = field(default_factory=list)
 
     def add(self, *cells: object) -> None:
         """One more row."""
