@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -153,7 +152,7 @@ class ElectionCore:
 def _made_id() -> tuple[int, str]:
     """An id for a candidate that was given none, and the process that it is for."""
     host = "".join(c if c.isalnum() and c.isascii() else "-" for c in socket.gethostname()).strip("-") or "host"
-    return os.getpid(), f"{host[:100]}-{os.getpid()}-{secrets.token_hex(4)}"
+    return os.getpid(), f"{host[:100]}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def leader_of(entry: Entry | None) -> Leader | None:
