@@ -11,6 +11,7 @@ import pytest
 from support.binaries import MISSING
 from support.children import left_behind
 from support.servers import ConsulCluster, EtcdCluster
+from support.signals import restore_defaults
 
 
 @pytest.fixture
@@ -60,6 +61,11 @@ def _no_child_outlives_the_test() -> Iterator[None]:
     yield
     if leftover := left_behind(before, patience_s=2):
         pytest.fail("the test left child processes behind: " + ", ".join(leftover.values()), pytrace=False)
+
+
+def pytest_configure() -> None:
+    """Start from the same signals however the run was started."""
+    restore_defaults()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
