@@ -13,6 +13,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE = "LEASEKIT_STORE"
 EXIT_TIMEOUT_S = 2.0
+STORE_CLOSE_TIMEOUT_S = 1.0
+"""What the store contract allows."""
 
 
 class Connection:
@@ -108,7 +111,7 @@ class Connection:
         return self._keepers[ttl_s]
 
     async def aclose(self, *, timeout_s: float) -> None:
-        """Leaderships end (reason `closed`), leases are given back, connections go, all within `timeout_s`."""
+        """Leaderships end (reason `closed`) and leases are given back within `timeout_s`; then connections go, in a second."""
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
@@ -118,10 +121,10 @@ class Connection:
         await asyncio.sleep(0)
         keepers, self._keepers = list(self._keepers.values()), {}
         # Revoking a lease ends all that stands on it, by one request.
-        await _within(timeout_s * 0.3, [keeper.aclose(timeout_s=timeout_s * 0.3) for keeper in keepers])
-        await _within(timeout_s * 0.3, [history.flush() for history in self._histories.values()])
-        # Cut short, it would leave sockets open, and their owners complain of that.
-        await _within(max(0.2, timeout_s * 0.4), [self._store.aclose()])
+        await _within(timeout_s * 0.5, [keeper.aclose(timeout_s=timeout_s * 0.5) for keeper in keepers])
+        await _within(timeout_s * 0.5, [history.flush() for history in self._histories.values()])
+        # Not cut shorter, for it would leave sockets open, and their owners complain of that.
+        await _within(STORE_CLOSE_TIMEOUT_S, [self._store.aclose()])
 
     def tenures(self) -> list[Tenure]:
         """The leaderships held over this connection now."""
@@ -129,6 +132,13 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<leasekit connection to {self._url.redacted}>"
+
+    def __del__(self) -> None:
+        # Nobody can close it any more, and its sockets and its idle lease are still there.
+        if getattr(self, "_pid", None) == os.getpid() and not self._closed and engine.running():
+            closing = engine.get().submit(self.aclose(timeout_s=EXIT_TIMEOUT_S))
+            _abandoned.add(closing)
+            closing.add_done_callback(_abandoned.discard)
 
 
 async def _within(limit_s: float, work: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -139,6 +149,8 @@ async def _within(limit_s: float, work: Sequence[Coroutine[Any, Any, None]]) -> 
 
 
 _open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_abandoned: set[Future[None]] = set()
+"""The closings of connections that nobody closed and nobody holds any more."""
 _shared: dict[str | None, Connection] = {}
 _lock = threading.Lock()
 _inherited: list[object] = []
@@ -155,20 +167,23 @@ def shared(url: str | None) -> Connection:
 
 def _close_all() -> None:
     open_now = [connection for connection in list(_open_connections) if not connection._closed]
-    if not open_now or engine._engine is None:
+    abandoned = list(_abandoned)
+    if not (open_now or abandoned) or not engine.running():
         return
 
     async def close() -> None:
         # Each ends in that time by itself; cut off there as well, the last step, which closes sockets, would be lost.
-        await asyncio.gather(*(connection.aclose(timeout_s=EXIT_TIMEOUT_S) for connection in open_now))
+        closing = [connection.aclose(timeout_s=EXIT_TIMEOUT_S) for connection in open_now]
+        await asyncio.gather(*closing, *map(asyncio.wrap_future, abandoned), return_exceptions=True)
 
     with contextlib.suppress(TimeoutError):
-        engine.get().submit(close()).exception(timeout=EXIT_TIMEOUT_S + 1)
+        engine.get().submit(close()).exception(timeout=EXIT_TIMEOUT_S + STORE_CLOSE_TIMEOUT_S + 0.5)
 
 
 def _forget_locks() -> None:
     global _lock
     _lock = threading.Lock()
+    _abandoned.clear()
 
 
 engine.before_exit(_close_all)

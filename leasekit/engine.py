@@ -126,6 +126,11 @@ def get() -> Engine:
     return _engine
 
 
+def running() -> bool:
+    """Whether this process has an engine, and it was not stopped yet."""
+    return _engine is not None and not _engine.loop.is_closed()
+
+
 def before_exit(function: Callable[[], None]) -> None:
     """Have `function` called when the process ends normally, before the engine stops."""
     _at_exit.append(function)

@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 import leasekit
+from leasekit import engine
 from support.proxy import Proxy
 from support.site import Site
-from support.team import now_s
+from support.team import now_s, wait_until
 
 # So long that a lease ends in none of these tests: nothing is let go of for want of it.
 TTL_S = 60.0
@@ -36,6 +37,11 @@ def main(what):
         print("ready", flush=True)
         election.campaign()
     leadership = election.campaign()
+    if what == "forget":
+        leadership.resign()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        return
     print("ready", flush=True)
     sys.stdin.readline()
     if what == "handler":
@@ -200,3 +206,28 @@ def test_a_program_that_comes_to_its_end_hands_over_at_once_while_the_store_is_u
     election = leasekit.Election("team", network_site.store, ttl_s=TTL_S)
     with within(1), election.campaign(10) as leadership:
         assert leadership.valid
+
+
+def test_a_program_that_forgets_to_close_gives_back_its_lease_and_says_nothing(way: Way, program: Program) -> None:
+    process = program("forget")
+    assert _ended(process, "go on\n") == (0, "")
+
+
+def test_a_connection_that_nobody_holds_any_more_gives_back_its_lease(network_site: Site) -> None:
+    store = leasekit.connect(network_site.url)
+    with leasekit.Election("team", store, ttl_s=TTL_S).campaign(10) as leadership:
+        here = network_site.store.connection.store
+        leader = engine.get().run(here.get("team/leader", timeout_s=5))
+        assert leader is not None
+        assert leader.lease_id is not None
+        assert leadership.valid
+    del store, leadership
+
+    def gone() -> bool:
+        try:
+            engine.get().run(here.renew(leader.lease_id or "", timeout_s=5))
+        except leasekit.LeaseLost:
+            return True
+        return False
+
+    wait_until(gone, BUSY_S, "the lease is gone", str)

@@ -12,6 +12,7 @@ from typing import Self
 
 _READ_BYTES = 65536
 _HEAD_BYTES = 2048
+_QUIET_TURNS = 5
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -113,8 +114,11 @@ class Proxy:
     async def _close(self) -> None:
         assert self._server is not None
         self._server.close()
-        self._abort_links()
-        while self._links:
+        # What was just accepted becomes a link, and what was aborted lets go of its socket, in later turns of the loop.
+        quiet = 0
+        while quiet < _QUIET_TURNS:
+            self._abort_links()
+            quiet = 0 if self._links else quiet + 1
             await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
