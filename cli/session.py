@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CLOSE_TIMEOUT_S = 1.0
+CLOSE_TIMEOUT_S = 2.0
 
 
 class Session:

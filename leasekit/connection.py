@@ -111,7 +111,7 @@ class Connection:
         return self._keepers[ttl_s]
 
     async def aclose(self, *, timeout_s: float) -> None:
-        """Leaderships end (reason `closed`) and leases are given back within `timeout_s`; then connections go, in a second."""
+        """Leaderships end (reason `closed`), leases are given back, connections go, all within `timeout_s`."""
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
@@ -121,10 +121,12 @@ class Connection:
         await asyncio.sleep(0)
         keepers, self._keepers = list(self._keepers.values()), {}
         # Revoking a lease ends all that stands on it, by one request.
-        await _within(timeout_s * 0.5, [keeper.aclose(timeout_s=timeout_s * 0.5) for keeper in keepers])
-        await _within(timeout_s * 0.5, [history.flush() for history in self._histories.values()])
-        # Not cut shorter, for it would leave sockets open, and their owners complain of that.
-        await _within(STORE_CLOSE_TIMEOUT_S, [self._store.aclose()])
+        # The last step is given what the contract allows it: cut short, it would leave sockets open.
+        store_s = min(STORE_CLOSE_TIMEOUT_S, timeout_s / 2)
+        step_s = (timeout_s - store_s) / 2
+        await _within(step_s, [keeper.aclose(timeout_s=step_s) for keeper in keepers])
+        await _within(step_s, [history.flush() for history in self._histories.values()])
+        await _within(store_s, [self._store.aclose()])
 
     def tenures(self) -> list[Tenure]:
         """The leaderships held over this connection now."""
@@ -177,7 +179,7 @@ def _close_all() -> None:
         await asyncio.gather(*closing, *map(asyncio.wrap_future, abandoned), return_exceptions=True)
 
     with contextlib.suppress(TimeoutError):
-        engine.get().submit(close()).exception(timeout=EXIT_TIMEOUT_S + STORE_CLOSE_TIMEOUT_S + 0.5)
+        engine.get().submit(close()).exception(timeout=EXIT_TIMEOUT_S + 1)
 
 
 def _forget_locks() -> None:

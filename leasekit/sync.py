@@ -35,7 +35,7 @@ class ConnectedStore:
     def close(self, timeout_s: float = 5.0) -> None:
         """End every leadership held over it (reason `closed`), give its leases back, disconnect.
 
-        Ends within `timeout_s` seconds, and one more, also while the store is down; the leases then run out by
+        Ends within `timeout_s` seconds also while the store is down; the leases then run out by
         themselves. Stop the work first.
         """
         engine.get().run(self.connection.aclose(timeout_s=timeout_s))
