@@ -14,14 +14,14 @@ from support.team import SLACK_S, Place, Team
 CANDIDATES = 50
 HANDOVERS = 200
 BATCH = 5
-# Of each forty handovers; the rest are resignations.
-OTHER_WAYS = {7: "kill", 17: "transfer", 27: "pause", 37: "transfer"}
+# Of each hundred handovers; the rest are resignations.
+OTHER_WAYS = {10: "kill", 30: "transfer", 50: "pause", 70: "transfer", 90: "kill"}
 
 
 @pytest.mark.timeout(300)
 def test_fifty_candidates_and_two_hundred_handovers(crowded_site: Site) -> None:
     site = crowded_site
-    ways = cycle(OTHER_WAYS.get(number, "resign") for number in range(40))
+    ways = cycle(OTHER_WAYS.get(number, "resign") for number in range(100))
     with site.team() as team:
         for number in range(0, CANDIDATES, BATCH):
             _start(team, site, [f"c{n:02}" for n in range(number, number + BATCH)], number)

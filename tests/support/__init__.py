@@ -34,6 +34,12 @@ Hosts of their own (`support.netns`, as root on Linux), joined by a switch:
         host = network.host()                   # host.address, host.popen(command), host.run(command)
         host.cut(); host.heal()                 # its packets vanish, links stay up
 
+Candidates in processes of their own, and what they believed (`support.team`, `support.evidence`):
+
+    with Team(folder, url, ttl_s=1) as team:    # at its end: never two valid at once, tokens strictly rise
+        first = team.enlist(store, "first"); first.tell("resign"); first.pause(); first.kill()
+        reign = team.wait_valid(above=token); team.wait_over(reign); team.queue(store)
+
 Fixtures (tests/conftest.py): `etcd`, `etcd34`, `consul`: one server each, shared by a worker's tests, so leave it
 running and use `prefix` (unique per test); `etcd_cluster`, `consul_cluster`: three servers for one test alone.
 """
