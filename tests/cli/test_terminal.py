@@ -58,6 +58,7 @@ def terminal(cli: Command) -> Iterator[Terminal]:
     opened.close()
 
 
+# `exec` where a key follows at once: between vfork and exec, dash's child swallows what the terminal sends.
 def run(script: str, *, options: str = "--ttl 30") -> str:
     return f"{LEASEKIT} run job {options} -- sh -c '\"'\"'{script}'\"'\"'\n".replace("'\"'\"'", "'")
 
@@ -70,7 +71,7 @@ def test_a_command_reads_from_the_terminal(terminal: Terminal) -> None:
 
 
 def test_ctrl_c_ends_the_command_and_130_is_the_result(terminal: Terminal) -> None:
-    terminal.type(run("echo up; sleep 60"))
+    terminal.type(run("echo up; exec sleep 60"))
     terminal.until("up")
     terminal.type("\x03")
     terminal.type("echo code=$?\n")
@@ -100,7 +101,7 @@ def test_ctrl_z_suspends_and_fg_goes_on(terminal: Terminal) -> None:
 
 
 def test_a_suspended_command_loses_its_leadership_in_time(terminal: Terminal, cli: Command) -> None:
-    terminal.type(run("echo up; sleep 60", options="--ttl 3"))
+    terminal.type(run("echo up; exec sleep 60", options="--ttl 3"))
     terminal.until("up")
     terminal.type("\x1a")
     terminal.until("Stopped")
