@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
+from leasekit.suspending import suspend
 from leasekit.watchdog import terminal
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -90,6 +91,6 @@ class Signals:
             self._interrupting = False
             raise Interrupted(number)
         if self._interrupting and number == signal.SIGTSTP:
-            signal.raise_signal(signal.SIGSTOP)  # nothing runs yet: stop, as without a handler
+            suspend()  # nothing runs yet: stop, as without a handler
             return
         self._came.append(number)

@@ -6,7 +6,8 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from leasekit.backends.sqlite.boot import Boot
 from leasekit.backends.sqlite.failures import failure_of
 from leasekit.backends.sqlite.tables import Tables
 from leasekit.clock import Clock
+from leasekit.suspending import rest_with
 
 _T = TypeVar("_T")
 
@@ -149,3 +151,21 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+
+
+# A process stopped within a transaction would keep everybody else from writing.
+_REST_WITHIN_S = 0.5
+
+
+@contextmanager
+def _rest() -> Iterator[None]:
+    """Within, no transaction is open, unless one hangs on its disk."""
+    held = [database.lock for database in list(_databases) if database.lock.acquire(timeout=_REST_WITHIN_S)]
+    try:
+        yield
+    finally:
+        for lock in held:
+            lock.release()
+
+
+rest_with(_rest)

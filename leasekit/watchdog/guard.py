@@ -15,6 +15,7 @@ from pathlib import Path
 import leasekit
 from leasekit.clock import SYSTEM_CLOCK, Instant
 from leasekit.errors import ConfigError
+from leasekit.suspending import suspend_group
 from leasekit.watchdog import processes, terminal
 from leasekit.watchdog.messages import (
     Channel,
@@ -167,9 +168,7 @@ class Guard:
             if terminal.holder() is None:
                 return  # no job control here: whoever stopped it will continue it
             self._take_terminal_back()
-            ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-            os.kill(0, signal.SIGTSTP)  # returns when continued; at once if no shell is there to continue us
-            signal.signal(signal.SIGTSTP, ours)
+            suspend_group()
         self.resume()
 
     def _take_terminal_back(self) -> None:

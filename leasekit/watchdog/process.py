@@ -81,13 +81,14 @@ class Watchdog:
             return False
         try:
             # What else was open is passed on, as env(1) and timeout(1) do; the channel is not inheritable.
-            self._process = subprocess.Popen(command, process_group=0, close_fds=False)
+            # The command takes the terminal itself, before it is what it is to be: handed over later, with the CONT that
+            # this needs, a Ctrl-Z typed in between would be undone.
+            prepare = _take_terminal if self._foreground else None
+            self._process = subprocess.Popen(command, process_group=0, close_fds=False, preexec_fn=prepare)  # noqa: PLW1509 (no threads)
         except OSError as error:
             self._channel.send(NotStarted(error.errno or 0))
             return False
         self._pid = self._process.pid
-        if self._foreground:
-            self._hand_over_terminal()
         self._channel.send(Started(self._pid))
         return True
 
@@ -179,6 +180,10 @@ class Watchdog:
             self._channel.receive()
         os.waitpid(self._pid, 0)
         self._process.returncode = returncode
+
+
+def _take_terminal() -> None:
+    terminal.give(os.getpid())
 
 
 def _wake_on_signals() -> socket.socket:

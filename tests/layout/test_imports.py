@@ -12,7 +12,7 @@ from support.tree import Module, modules
 # From the ground up: a module imports from its own floor and those below. Whatever is not named stands on the
 # faces' floor, so that what a lower floor needs must be given its place here first.
 _FLOORS: list[set[str]] = [
-    {"leasekit.errors", "leasekit.clock"},
+    {"leasekit.errors", "leasekit.clock", "leasekit.suspending"},
     {"leasekit.store", "leasekit.urls", "leasekit.core"},
     {"leasekit.backends"},
     {
@@ -24,7 +24,9 @@ _FLOORS: list[set[str]] = [
 ]  # fmt: skip
 _FACES = 4
 
-_BACKENDS_MAY_IMPORT = {"leasekit.store", "leasekit.core", "leasekit.clock", "leasekit.errors", "leasekit.urls"}
+_BACKENDS_MAY_IMPORT = {
+    "leasekit.store", "leasekit.core", "leasekit.clock", "leasekit.errors", "leasekit.urls", "leasekit.suspending",
+}  # fmt: skip
 
 _IMPURE = {
     "asyncio", "concurrent", "contextvars", "fcntl", "grpc", "aiohttp", "consul", "http", "io", "multiprocessing", "os",
