@@ -1,0 +1,1 @@
+"""The replicated state machine: keys, transactions, leases, sessions and the changes that watches tell. Pure."""
