@@ -18,9 +18,10 @@ from support import binaries
 from support.binaries import REPOSITORY
 from support.servers import ConsulCluster, EtcdCluster
 
-_IMAGES = {"etcd": "quay.io/coreos/etcd:v3.5.16", "consul": "consul:1.8.7"}
+_ETCD_BASE = "debian:trixie-slim"
+_ETCD_BUILD = {"context": "etcd", "args": {"BASE": f"${{ETCD_BASE_IMAGE:-{_ETCD_BASE}}}"}}
 _HEALTH = {
-    "etcd": ["CMD", "/usr/local/bin/etcdctl", "endpoint", "health"],
+    "etcd": ["CMD", "/usr/bin/etcdctl", "endpoint", "health"],
     "consul": ["CMD", "consul", "operator", "raft", "list-peers"],
 }
 _PORTS = {"etcd": [2379, 22379, 32379], "consul": [8500, 18500, 28500]}
@@ -35,16 +36,41 @@ def store(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def file(store: str) -> dict[str, Any]:
     """That file, parsed."""
+    return _file(store)
+
+
+def _file(store: str) -> dict[str, Any]:
     parsed: dict[str, Any] = yaml.safe_load((REPOSITORY / "compose" / f"{store}.yaml").read_text())
     return parsed
+
+
+def _output(what: str, *command: str) -> str:
+    program = binaries.require(what, command[0])
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
 
 
 def _services(file: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from file["services"].values()
 
 
-def test_there_are_three_servers_of_the_version_that_the_tests_run_on(store: str, file: dict[str, Any]) -> None:
-    assert [service["image"] for service in _services(file)] == [_IMAGES[store]] * 3
+def test_there_are_three_servers(file: dict[str, Any]) -> None:
+    assert len(file["services"]) == 3
+
+
+def test_consul_is_of_a_fixed_version() -> None:
+    assert {service["image"] for service in _services(_file("consul"))} == {"consul:1.8.7"}
+
+
+def test_etcd_is_built_from_the_packages_that_the_tests_run_on() -> None:
+    assert all(service["build"] == _ETCD_BUILD and "image" not in service for service in _services(_file("etcd")))
+    dockerfile = (REPOSITORY / "compose" / "etcd" / "Dockerfile").read_text()
+    assert f"ARG BASE={_ETCD_BASE}\nFROM ${{BASE}}\n" in dockerfile
+    assert "install -y --no-install-recommends etcd-server etcd-client" in dockerfile
+    suite = _ETCD_BASE.partition(":")[2].removesuffix("-slim")
+    fetcher = (REPOSITORY / "scripts" / "get-servers.sh").read_text()
+    assert f"etcd-3.5) suite={suite} ;;" in fetcher
+    assert 'unpack "$1" etcd-server etcd-client' in fetcher
 
 
 def test_ports_are_open_on_loopback_only(store: str, file: dict[str, Any]) -> None:
@@ -66,18 +92,16 @@ def test_the_store_url_that_it_names_has_its_ports(store: str, file: dict[str, A
 
 
 def test_etcd_knows_every_setting() -> None:
-    program = binaries.require("etcd-3.5", "etcd")
-    text = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
-    file = yaml.safe_load((REPOSITORY / "compose" / "etcd.yaml").read_text())
+    text = _output("etcd-3.5", "etcd", "--help")
+    file = _file("etcd")
     flags = {name.removeprefix("ETCD_").lower().replace("_", "-") for s in _services(file) for name in s["environment"]}
     assert flags
     assert [flag for flag in flags if f"--{flag} " not in text] == []
 
 
 def test_consul_knows_every_setting() -> None:
-    program = binaries.require("consul", "consul")
-    text = subprocess.run([program, "agent", "-help"], capture_output=True, text=True, check=False).stdout
-    file = yaml.safe_load((REPOSITORY / "compose" / "consul.yaml").read_text())
+    text = _output("consul", "consul", "agent", "-help")
+    file = _file("consul")
     flags = {argument.partition("=")[0] for service in _services(file) for argument in service["command"][1:]}
     assert flags
     assert [flag for flag in flags if not re.search(rf"^\s+{flag}\b", text, re.MULTILINE)] == []
