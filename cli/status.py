@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
 import click
@@ -14,11 +14,11 @@ from leasekit.cli import render, survey
 from leasekit.cli.options import one_of, store_options
 from leasekit.cli.session import Session, session
 from leasekit.cli.survey import ElectionView
-from leasekit.clock import SYSTEM_CLOCK
+from leasekit.clock import SYSTEM_CLOCK, Instant
 from leasekit.core.records import check_name
-from leasekit.store import Entry, Resync
+from leasekit.store import Capabilities, Entry, Resync
 
-COLUMNS = ("election", "state", "leader", "token", "held_for", "fails_over_in", "host", "pid", "waiting")
+COLUMNS = ("election", "state", "leader", "token", "held_for", "next_leader", "host", "pid", "waiting")
 REDRAW_S = 1.0
 # To the corner; then, after each line and at the end, clear what was there before.
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -33,8 +33,9 @@ _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 def status(ctx: click.Context, name: str | None, output: str, keep_watching: bool) -> None:
     """Show election NAME, or all elections of the store: who leads, for how long, and who waits.
 
-    "Fails over in" is the longest that the place stays empty if the leader dies now, while the store is well and
-    somebody waits. With -w, nothing is polled: the store tells of changes; only the times count on by themselves.
+    "Next leader" is the longest that the place stays empty while the store is well and somebody waits. A leader may
+    renew its lease at any moment, unseen: so the time is told that counts from its death. Once the place is empty, it
+    counts down. With -w, nothing is polled: the store tells of changes; only the times count on by themselves.
     """
     if name is not None:
         check_name("name", name)
@@ -54,32 +55,63 @@ def _shown(entries: dict[str, Entry], name: str | None) -> list[ElectionView]:
     return survey.elections(entries.values()) if name is None else [survey.election(name, entries)]
 
 
+class Vacancies:
+    """Since when places are empty, as seen from here: what "next leader" counts down from."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[str, Instant]] = {}
+
+    def update(self, views: Iterable[ElectionView], now: Instant) -> None:
+        """Take a new look into account."""
+        before = self._since
+        self._since = {}
+        for view in views:
+            if view.state in ("vacant", "held"):
+                state, since = before.get(view.election, (view.state, now))
+                self._since[view.election] = (view.state, since if state == view.state else now)
+
+    def seen_for_s(self, election: str, now: Instant) -> float | None:
+        """How long the place has been seen empty, for the reason it now is; None if it is not."""
+        _, since = self._since.get(election, (None, None))
+        return None if since is None else since.until(now)
+
+
 def _print(views: Sequence[ElectionView], store: Session, output: str) -> None:
-    text = _text(views, store, output)
+    text = _text(views, store, output, Vacancies())
     if text:
         click.echo(text)
 
 
-def _text(views: Sequence[ElectionView], store: Session, output: str) -> str:
+def _text(views: Sequence[ElectionView], store: Session, output: str, vacancies: Vacancies) -> str:
     if output in ("json", "ndjson"):
         return render.rows(output, "elections", [view.data() for view in views], ())
-    wall_s = SYSTEM_CLOCK.wall_s()
-    return render.rows(output, "elections", [_row(view, store, wall_s, output) for view in views], COLUMNS)
+    now, wall_s = SYSTEM_CLOCK.now(), SYSTEM_CLOCK.wall_s()
+    vacancies.update(views, now)
+    limits = store.connection.store.capabilities
+    rows = [row(view, output, limits, wall_s, vacancies.seen_for_s(view.election, now)) for view in views]
+    return render.rows(output, "elections", rows, COLUMNS)
 
 
-def _row(view: ElectionView, store: Session, wall_s: float, output: str) -> render.Row:
+def row(view: ElectionView, output: str, limits: Capabilities, wall_s: float, empty_s: float | None) -> render.Row:
+    """One election as a row of a table or of TSV, `empty_s` seconds after its place was first seen empty."""
     row: dict[str, object] = {"election": view.election, "state": view.state, "waiting": view.waiting}
+    within_s = view.filled_within_s(limits.expires_within_s)
+    if within_s is not None:
+        within_s = max(0.0, within_s - (empty_s or 0.0))
+        row["next_leader"] = round(within_s, 3) if output == "tsv" else _next_leader(view, within_s)
     if view.leader is not None:
         leader = view.leader
         held_s = survey.age_s(leader.since, wall_s)
-        longest_s = store.connection.store.capabilities.expires_within_s(leader.ttl_s)
         row |= {"leader": leader.id, "token": leader.token, "host": leader.host, "pid": leader.pid}
-        if output == "tsv":
-            row |= {"held_for": None if held_s is None else round(held_s), "fails_over_in": longest_s}
-        else:
-            row |= {"held_for": None if held_s is None else render.duration(held_s)}
-            row |= {"fails_over_in": f"{longest_s:.1f}s" if view.waiting else None}
+        if held_s is not None:
+            row["held_for"] = round(held_s) if output == "tsv" else render.duration(held_s)
     return row
+
+
+def _next_leader(view: ElectionView, within_s: float) -> str:
+    if view.leader is not None:
+        return f"{within_s:.1f}s if it dies"
+    return f"within {within_s:.1f}s" if within_s else "overdue"
 
 
 async def _watch(store: Session, name: str | None, output: str) -> None:
@@ -87,10 +119,10 @@ async def _watch(store: Session, name: str | None, output: str) -> None:
     redraw = output == "table" and sys.stdout.isatty()
     async with aclosing(_changes(store, name, tick_s=REDRAW_S if redraw else None)) as changes:
         previous: list[ElectionView] | None = None
-        first = True
+        vacancies, first = Vacancies(), True
         async for views in changes:
             if redraw:
-                _draw(_text(views, store, output), clear=first)
+                _draw(_text(views, store, output, vacancies), clear=first)
             elif views != previous:
                 _print(views, store, output)
                 sys.stdout.flush()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from leasekit.core.lease import margin_s
 from leasekit.core.queue import priority_of
 from leasekit.core.records import HoldRecord, Keys, load_leader
 from leasekit.election import Candidate, Leader, candidate_of, leader_of
@@ -21,8 +22,8 @@ class ElectionView:
     election: str
     leader: Leader | None
     candidates: tuple[Candidate, ...]
-    held: bool
-    """Whether a forced resignation keeps the place empty until the old lease is surely out of use."""
+    hold_ttl_s: float | None = None
+    """Set while a forced resignation keeps the place empty: the ttl of the old lease, which has to run out first."""
     problem: str | None = None
 
     @property
@@ -37,7 +38,21 @@ class ElectionView:
             return "unreadable"
         if self.leader is not None:
             return "led"
-        return "held" if self.held else "vacant"
+        return "vacant" if self.hold_ttl_s is None else "held"
+
+    def filled_within_s(self, expires_within_s: Callable[[float], float]) -> float | None:
+        """How long the place stays empty at most: from now, or if somebody leads, from the death of the leader.
+
+        While the store is well and one of those who wait lives; None if nobody waits. `expires_within_s` is the store's.
+        """
+        if not self.waiting:
+            return None
+        if self.leader is not None:
+            return expires_within_s(self.leader.ttl_s)
+        if self.hold_ttl_s is not None:
+            return self.hold_ttl_s + margin_s(self.hold_ttl_s)
+        # A living candidate claims at once, unless one that has died stands ahead of it: until its key is gone, too.
+        return max(expires_within_s(candidate.ttl_s) for candidate in self.candidates)
 
     def data(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -69,10 +84,11 @@ def election(name: str, entries: dict[str, Entry]) -> ElectionView:
     )
     leader_entry = entries.get(keys.leader)
     try:
-        held = leader_entry is not None and isinstance(load_leader(leader_entry.value), HoldRecord)
-        return ElectionView(name, leader_of(leader_entry), tuple(map(candidate_of, queue)), held)
+        record = None if leader_entry is None else load_leader(leader_entry.value)
+        hold_ttl_s = record.ttl_s if isinstance(record, HoldRecord) else None
+        return ElectionView(name, leader_of(leader_entry), tuple(map(candidate_of, queue)), hold_ttl_s)
     except ProtocolError as error:
-        return ElectionView(name, None, (), held=False, problem=str(error))
+        return ElectionView(name, None, (), problem=str(error))
 
 
 def age_s(since: str, wall_s: float) -> float | None:

@@ -49,6 +49,30 @@ def test_a_hold_is_neither_a_leader_nor_a_vacancy() -> None:
     assert (view.state, view.leader) == ("held", None)
 
 
+def _within_s(*entries: Entry) -> float | None:
+    (view,) = survey.elections(entries)
+    return view.filled_within_s(lambda ttl_s: 2 * ttl_s + 0.5)
+
+
+def test_a_place_that_nobody_waits_for_stays_empty() -> None:
+    assert _within_s(leader("a", "x", 2), candidate("a", "x", 1)) is None
+    assert _within_s(entry("a/history", b"[]")) is None
+
+
+def test_a_dead_leader_is_replaced_when_the_store_ends_its_lease() -> None:
+    assert _within_s(leader("a", "x", 2), candidate("a", "x", 1), candidate("a", "y", 3)) == 30.5
+
+
+def test_in_a_vacancy_the_dead_at_the_head_of_the_queue_must_be_gone_first() -> None:
+    assert _within_s(candidate("a", "perhaps dead", 1), candidate("a", "y", 3)) == 30.5
+
+
+def test_a_hold_lasts_until_nobody_can_trust_the_old_lease() -> None:
+    hold = entry("a/leader", records.dump_hold(HoldRecord("L", 10)), lease_id=None)
+    assert _within_s(hold) is None
+    assert _within_s(hold, candidate("a", "y", 3)) == pytest.approx(10.15)
+
+
 @pytest.mark.parametrize("value", [b"not json", b"{}", json.dumps({"schema": 2}).encode()])
 def test_records_that_cannot_be_read_spoil_their_own_election_alone(value: bytes) -> None:
     broken, fine = survey.elections([entry("a/leader", value), leader("b", "x", 7)])

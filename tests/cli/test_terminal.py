@@ -154,6 +154,25 @@ def test_status_redraws_in_place_and_ctrl_c_ends_it(terminal: Terminal, cli: Com
     terminal.until("code=130")
 
 
+def test_status_counts_down_to_the_next_leader(terminal: Terminal, cli: Command) -> None:
+    first = cli.start("run", "job", "--id", "first", "--ttl", "12", "--", "sleep", "60")
+    cli.until(lambda done: done.code == 0, "leader", "job")
+    cli.start("run", "job", "--id", "second", "--", "sleep", "60")
+    terminal.type(f"{LEASEKIT} status -w\n")
+    terminal.until("12.1s if it dies")
+    first.signal(signal.SIGSTOP)
+    assert cli("resign", "job", "--force", "--yes").code == 0
+
+    def seconds_left() -> float:
+        terminal.until("within ")
+        return float(terminal.until("s "))
+
+    terminal.until("held")
+    assert 12.3 > seconds_left() > seconds_left() > seconds_left()
+    first.signal(signal.SIGCONT)
+    terminal.type("\x03")
+
+
 def test_force_asks_and_takes_no_for_an_answer(terminal: Terminal, cli: Command) -> None:
     cli.start("run", "job", "--id", "somebody", "--", "sleep", "60")
     cli.until(lambda done: done.code == 0, "leader", "job")
