@@ -1,10 +1,12 @@
 # Everything runs from a virtual environment in .venv, made on first use; nothing is installed elsewhere.
-# PYTHON=python3.12 chooses the interpreter, WORKERS=8 how many tests run at a time, PYTEST="-k etcd" narrows them.
+# PYTHON=python3.12 chooses the interpreter, WORKERS=8 how many tests run at a time, PYTEST="-k etcd" narrows them,
+# MODEL="--states 100000 PART-OF-A-NAME" what is explored.
 
 # Most tests wait for a lease to end, so more workers than cores is right; too many, and tests that count seconds wait
 # for a core instead.
 WORKERS ?= 4
 PYTEST ?=
+MODEL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SERVERS := .cache/servers
@@ -15,12 +17,13 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 endif
 
-.PHONY: demo test lint servers bench clean help
+.PHONY: demo test lint model servers bench clean help
 
 help:
 	@echo "make demo     an election to watch, on this machine"
 	@echo "make test     linters, types and all tests, against real etcd and Consul servers"
 	@echo "make lint     linters and types"
+	@echo "make model    explore the election's state machine far (MODEL=... as for python -m model)"
 	@echo "make servers  fetch etcd and Consul for the tests"
 	@echo "make bench    measure"
 	@echo "make clean    remove all that was made here"
@@ -35,7 +38,10 @@ test: $(VENV)/.dev lint
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy leasekit tests benchmarks
+
+model: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m model $(MODEL)
 
 servers:
 	@scripts/get-servers.sh $(SERVERS)
