@@ -42,6 +42,11 @@ class Phase(enum.Enum):
 WRITING = frozenset({Phase.CLAIMING_AT_ONCE, Phase.ENQUEUEING, Phase.CLAIMING, Phase.CLEANING})
 """Phases of a campaign in which a write is under way."""
 
+DOUBT_MIN_S = 10.0
+"""How long a write of unknown outcome is reckoned with at the least. Nothing bounds how long a server that stalls keeps
+a request before it applies it, and twice a short ttl is soon over: a claim applied later than the doubt lasts would
+leave a record that nobody owns, on a lease that lives on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -151,8 +156,8 @@ def look(contest: Contest) -> Steps:
 
 
 def doubting(contest: Contest, ctx: e.Context) -> Contest:
-    """Reckon with a late application of the write under way, for twice the ttl."""
-    return replace(contest, doubt_until=ctx.now.plus(2 * contest.ttl_s))
+    """Reckon with a late application of the write under way, for twice the ttl or `DOUBT_MIN_S`."""
+    return replace(contest, doubt_until=ctx.now.plus(max(2 * contest.ttl_s, DOUBT_MIN_S)))
 
 
 def without_lease(contest: Contest) -> Contest:

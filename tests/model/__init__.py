@@ -12,7 +12,7 @@ What is assumed, and makes the space small enough:
   is *paused* (does nothing at all) or *cut off* (runs, but nothing passes between it and the store).
 * A request is applied and answered in one move. What may come between is a fault as well: the answer is lost, the
   request is applied later than its process waits for, or the process is paused or cut off while it is under way.
-  A write that was given up may be applied until 2 x ttl later, and not after that.
+  A write that was given up may be applied until 2 x ttl later, as long as the core reckons with it, and not after that.
 * The store forgets a lease no sooner than its ttl (Consul: twice that) after its last renewal, and then at any moment.
 * A watch tells the latest change of each key, at any moment; with a fault, a change that is out of date by then.
 

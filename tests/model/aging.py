@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from leasekit.clock import Instant
 
 NOW = Instant(0.0, 0.0)
-TICK_S = 1.0
-OLDEST_S = -8.0
+TICK_S = 5.0
+OLDEST_S = -8 * TICK_S
 """Beyond this nothing distinguishes one `..._since` from another: the longest patience is 2 x ttl + 1 s."""
 
 T = TypeVar("T")

@@ -14,12 +14,13 @@ from leasekit.core.records import Keys
 from leasekit.core.remains import Remains, Verdict
 from leasekit.errors import LeasekitError, LossReason
 from leasekit.store import Entry, Get
-from model.aging import NOW, aged
+from model.aging import NOW, TICK_S, aged
 from model.interning import Interner
 from model.storage import Storage
 
 KEYS = Keys("e")
-TTL_S = 3.0
+TTL_S = 3 * TICK_S
+"""So long that twice of it is more than the core's floor on a doubt, and all patience is as many ticks as it says."""
 
 
 class Mode(enum.Enum):

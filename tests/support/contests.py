@@ -76,6 +76,7 @@ class Candidate:
     id: str = "a"
     lease_id: str = "A"
     priority: int = 0
+    ttl_s: float = TTL_S
     now_s: float = 100.0
 
     def __post_init__(self) -> None:
@@ -84,7 +85,7 @@ class Candidate:
         self.actions: tuple[e.Action, ...] = ()
         self.request: e.Transact | e.Revoke | None = None
         self.desk.grant(self.lease_id)
-        self.belief = Belief(0).granted(self.lease_id, TTL_S, sent_at=self.now, now=self.now)
+        self.belief = Belief(0).granted(self.lease_id, self.ttl_s, sent_at=self.now, now=self.now)
 
     @property
     def now(self) -> Instant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from leasekit.clock import Instant
 from leasekit.core import events as e
-from leasekit.core.contest import Phase
+from leasekit.core.contest import DOUBT_MIN_S, Phase
 from leasekit.core.remains import Remains, Verdict
 from leasekit.store import Entry
 from support.contests import KEYS, TTL_S, Candidate, Desk
@@ -131,6 +131,14 @@ def test_a_write_under_way_when_the_campaign_ends_leaves_a_doubt() -> None:
     candidate.feed(e.Campaign())
     candidate.feed(e.GiveUp())
     assert candidate.only(e.Disown).remains.doubt_until == candidate.now.plus(2 * TTL_S)
+
+
+def test_a_doubt_lasts_for_some_seconds_however_short_the_ttl() -> None:
+    """A server that stalls may apply a write long after a short ttl."""
+    short = Candidate(ttl_s=1.0)
+    short.feed(e.Campaign())
+    short.feed(e.GiveUp())
+    assert short.only(e.Disown).remains.doubt_until == short.now.plus(DOUBT_MIN_S)
 
 
 def test_a_resignation_after_a_doubt_is_looked_after_even_when_the_doubt_is_over() -> None:
