@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,16 @@ from leasekit.cli.options import Seconds, one_of, store_options
 from leasekit.cli.session import Session, session
 from leasekit.core.lease import DRIFT, margin_s
 from leasekit.election import DEFAULT_TTL_S
-from leasekit.errors import LeasekitError
-from leasekit.store import Health, ServerTime
+from leasekit.errors import LeasekitError, LeaseLost
+from leasekit.keeper import RENEWAL_SHARE
+from leasekit.store import Health, Lease, ServerTime, Store
 
 # An etcd failover takes about an election timeout and a bit, during which no renewal is confirmed.
 ETCD_TTL_SAFE_S = 5.0
 # The decisions do not depend on it, but the times in records become puzzling.
 WALL_SKEW_NOTED_S = 2.0
 SUSPEND_NOTED_S = 1.0
+_RENEWALS = 3
 COARSE_CLOCK_SOURCES = ("jiffies", "refined-jiffies", "acpi_pm", "pit")
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 _TIME_OFFSETS = Path("/proc/self/timens_offsets")
@@ -35,6 +39,8 @@ class Findings:
     health: Health
     asked_ttl_s: float
     granted_ttl_s: float | None = None
+    renewal_s: float | None = None
+    """How long a renewal takes to be confirmed."""
     failover_within_s: float | None = None
     server_time: ServerTime | None = None
     wall_skew_s: float | None = None
@@ -78,8 +84,11 @@ async def _examine(store: Session, ttl_s: float) -> Findings:
     findings.warnings.extend(health.warnings)
     try:
         lease = await backend.grant(ttl_s, timeout_s=store.timeout_s)
-        await backend.revoke(lease.id, timeout_s=store.timeout_s)
         findings.granted_ttl_s = lease.ttl_s
+        try:
+            findings.renewal_s = await _renewal_s(backend, lease, store.timeout_s)
+        finally:
+            await backend.revoke(lease.id, timeout_s=store.timeout_s)
         findings.failover_within_s = backend.capabilities.expires_within_s(lease.ttl_s)
         findings.server_time = await backend.server_time(timeout_s=store.timeout_s)
     except LeasekitError as error:
@@ -92,6 +101,19 @@ async def _examine(store: Session, ttl_s: float) -> Findings:
     return findings
 
 
+async def _renewal_s(backend: Store, lease: Lease, timeout_s: float) -> float:
+    """How long a renewal takes to be confirmed: the median of a few. A lease that ended meanwhile says enough."""
+    took_s = []
+    for _ in range(_RENEWALS):
+        sent_at = clock.SYSTEM_CLOCK.now()
+        try:
+            await backend.renew(lease.id, timeout_s=timeout_s)
+        except LeaseLost:
+            return lease.ttl_s
+        took_s.append(-clock.SYSTEM_CLOCK.now().until(sent_at))
+    return statistics.median(took_s)
+
+
 def _examine_ttl(findings: Findings) -> None:
     granted_s = findings.granted_ttl_s
     if granted_s is None:
@@ -99,6 +121,14 @@ def _examine_ttl(findings: Findings) -> None:
     if granted_s > findings.asked_ttl_s:
         findings.warnings.append(
             f"asked for a ttl of {findings.asked_ttl_s:g} s, the store grants {granted_s:g} s: failovers take that long"
+        )
+    counts_within_s = granted_s / RENEWAL_SHARE
+    if findings.renewal_s is not None and findings.renewal_s > counts_within_s / 2:
+        never = findings.renewal_s > counts_within_s
+        findings.warnings.append(
+            f"a renewal takes {findings.renewal_s:.2f} s, and counts only if confirmed within {counts_within_s:.2f} s, "
+            f"a sixth of the ttl: leaderships {'will' if never else 'may'} be lost at their deadlines. "
+            f"Take a ttl of {math.ceil(2 * RENEWAL_SHARE * findings.renewal_s)} s or more"
         )
     if findings.store.startswith("etcd") and granted_s < ETCD_TTL_SAFE_S:
         findings.warnings.append(
@@ -154,6 +184,7 @@ def _data(findings: Findings) -> dict[str, Any]:
         "endpoints": [asdict(endpoint) for endpoint in findings.health.endpoints],
         "details": findings.health.details,
         "ttl": {"asked_s": findings.asked_ttl_s, "granted_s": findings.granted_ttl_s},
+        "renewal_s": findings.renewal_s,
         "failover_within_s": findings.failover_within_s,
         "wall_skew_s": findings.wall_skew_s,
         "clock": findings.clock,
@@ -172,10 +203,11 @@ def _lines(findings: Findings) -> list[str]:
         leads = ", leads the store" if endpoint.is_store_leader else ""
         lines.append(f"  ok       {endpoint.endpoint}{version}{trip}{leads}")
     lines += [f"  {name}: {value}" for name, value in findings.health.details.items()]
-    if findings.error is not None:
+    if findings.error is not None or findings.renewal_s is None:
         lines.append(f"lease      FAILED: {findings.error}")
     else:
         lines.append(f"lease      granted for {findings.granted_ttl_s:g} s (asked {findings.asked_ttl_s:g} s), revoked")
+        lines.append(f"renewal    confirmed in {findings.renewal_s * 1000:.1f} ms")
         lines.append(
             f"failover   within {findings.failover_within_s:.1f} s of a leader's last renewal, "
             f"while the store itself is well"

@@ -23,6 +23,8 @@ Listener = Callable[[TrustEnded], None]
 
 # A renewal that is refused for its credentials may come through once they are mended; the deadline decides.
 NOT_RENEWED = (*retry.UNANSWERED, AuthError, ProtocolError)
+RENEWAL_SHARE = 6
+"""One attempt at a renewal takes at most this part of the ttl (DESIGN section 5, rule 4)."""
 TIDY_TIMEOUT_S = 2.0
 LATE_S = 0.001
 """A timer that fires before its moment, by ever so little, would be set again and again."""
@@ -153,7 +155,7 @@ class Keeper:
             ):
                 with attempt:
                     sent_at = self._clock.now()
-                    ttl_s = await self._store.renew(belief.lease_id, timeout_s=belief.ttl_s / 6)
+                    ttl_s = await self._store.renew(belief.lease_id, timeout_s=belief.ttl_s / RENEWAL_SHARE)
         except LeaseLost:
             # Whatever the store calls it in its answer, else this would be asked again at once, for ever.
             self.unknown_to_store(belief.lease_id)

@@ -21,6 +21,7 @@ from leasekit.errors import ConfigError, OutcomeUnknown, StoreUnavailable
 # host together. Requests take about a millisecond each, so few connections carry many.
 CALL_CONNECTIONS = 8
 WATCH_CONNECTIONS = 24
+CONNECTIONS_MAX = CALL_CONNECTIONS + WATCH_CONNECTIONS
 
 _CLOSE_S = 0.5
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from leasekit.backends.consul import failures
-from leasekit.backends.consul.agents import Agents
+from leasekit.backends.consul.agents import CONNECTIONS_MAX, Agents
 from leasekit.backends.consul.client import Answer, NoAnswer
 from leasekit.backends.consul.settings import Settings
 from leasekit.errors import LeasekitError
 from leasekit.store import EndpointHealth, Health
 
 _ROUND_TRIPS = 3
+# Where fewer processes than this fit under an agent's limit on connections, it is worth a warning.
+_PROCESSES_FEW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ async def examine(agents: Agents, settings: Settings, *, timeout_s: float) -> He
     for found in seen:
         if found.agent is not None:
             details[f"{found.health.endpoint} agent"] = _kind(found.agent)
+        if (most := _connections_max(found)) is not None:
+            details[f"{found.health.endpoint} connections"] = (
+                f"At most {most} from one host (limits.http_max_conns_per_client); "
+                f"a process takes 2 to 4, with many elections up to {CONNECTIONS_MAX}."
+            )
     return Health(tuple(found.health for found in seen), tuple(_warnings(seen, settings)), details)
 
 
@@ -97,6 +104,13 @@ def _agent_warnings(found: _Seen) -> list[str]:
     if agent is None:
         return []
     warnings = []
+    most = _connections_max(found)
+    if most is not None and most < _PROCESSES_FEW * CONNECTIONS_MAX:
+        warnings.append(
+            f"Agent {endpoint} takes {most} connections from one host, all its processes together "
+            f"(limits.http_max_conns_per_client): one process with many elections may need {CONNECTIONS_MAX}, and who "
+            "finds no place cannot renew."
+        )
     if _at(agent, "Config", "Server"):
         shortest = _at(agent, "DebugConfig", "SessionTTLMin")
         if shortest in (None, "", "0s", "10s"):
@@ -107,6 +121,12 @@ def _agent_warnings(found: _Seen) -> list[str]:
             "every session made through it ends then, and with it every leadership held through it."
         )
     return warnings
+
+
+def _connections_max(found: _Seen) -> int | None:
+    """How many connections the agent takes from one address; None if it does not say, or takes any number."""
+    most = _at(found.agent, "DebugConfig", "HTTPMaxConnsPerClient")
+    return most if isinstance(most, int) and most > 0 else None
 
 
 def _kind(agent: dict[str, Any]) -> str:

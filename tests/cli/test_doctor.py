@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from support.command import Command
+from support.proxy import Proxy
 from support.servers import ConsulCluster, EtcdCluster
 
 
@@ -30,6 +31,19 @@ def test_a_ttl_that_etcds_own_failover_outlasts_is_warned_of(
     assert warned.code == 0
     assert "failover of etcd's own leader" in warned.out
     assert "failover of etcd's own leader" not in cli_without_store("--store", etcd.url(prefix), "doctor").out
+
+
+def test_renewals_too_slow_to_count_are_warned_of(cli_without_store: Command, etcd: EtcdCluster, prefix: str) -> None:
+    with Proxy(etcd.endpoints[0]) as proxy:
+        proxy.delay_s = 0.1
+        url = etcd.url(prefix, endpoints=[proxy.address])
+        slow = cli_without_store("--store", url, "doctor", "--ttl", "2", "-o", "json").json
+        assert slow["ok"] is True
+        assert slow["renewal_s"] > 2 / 6
+        assert any("will be lost at their deadlines" in warning for warning in slow["warnings"])
+        assert not any(
+            "deadlines" in w for w in cli_without_store("--store", url, "doctor", "-o", "json").json["warnings"]
+        )
 
 
 def test_consul_needs_twice_the_ttl(cli_without_store: Command, consul: ConsulCluster, prefix: str) -> None:

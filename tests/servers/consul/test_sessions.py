@@ -70,6 +70,16 @@ async def test_a_ttl_below_the_servers_minimum_names_the_option(opened: Open) ->
         await store.aclose()
 
 
+async def test_a_limit_on_connections_that_few_processes_reach_is_warned_of(
+    opened: Open, consul: ConsulCluster
+) -> None:
+    details = (await opened(consul.url("p")).probe(timeout_s=5)).details
+    assert details[f"{consul.endpoints[0]} connections"].startswith("At most 200 from one host")
+    with ConsulCluster(max_connections_per_client=50) as cluster:
+        health = await opened(cluster.url("p")).probe(timeout_s=5)
+    assert any("takes 50 connections" in warning for warning in health.warnings)
+
+
 @pytest.mark.parametrize("ttl_s", [0, 0.5, 86_401, float("nan"), float("inf")])
 async def test_a_ttl_out_of_range_is_refused(opened: Open, consul: ConsulCluster, ttl_s: float) -> None:
     with pytest.raises(ConfigError) as refused:
