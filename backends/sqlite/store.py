@@ -77,7 +77,8 @@ class SqliteStore(Store):
         return Lease(await self._write(lambda tables, now_s: tables.grant(ttl_s, now_s), timeout_s), ttl_s)
 
     async def renew(self, lease_id: str, *, timeout_s: float) -> float:
-        return _or_lost(await self._write(lambda tables, now_s: tables.renew(lease_id, now_s), timeout_s))
+        renewed = await self._write(lambda tables, now_s: tables.renew(lease_id, now_s), timeout_s, urgent=True)
+        return _or_lost(renewed)
 
     async def revoke(self, lease_id: str, *, timeout_s: float) -> None:
         await self._write(lambda tables, now_s: tables.revoke(lease_id), timeout_s)
@@ -136,7 +137,7 @@ class SqliteStore(Store):
     async def _read(self, action: Callable[[Tables], _T], timeout_s: float) -> _T:
         return await self._try(lambda begin: self.database.read(action), timeout_s)
 
-    async def _write(self, action: Callable[[Tables, float], _T], timeout_s: float) -> _T:
+    async def _write(self, action: Callable[[Tables, float], _T], timeout_s: float, *, urgent: bool = False) -> _T:
         def write(begin: Begin) -> _T:
             def act(tables: Tables, now_s: float) -> _T:
                 begin()
@@ -144,9 +145,9 @@ class SqliteStore(Store):
 
             return self.database.write(act)
 
-        return await self._try(write, timeout_s)
+        return await self._try(write, timeout_s, urgent=urgent)
 
-    async def _try(self, call: Callable[[Begin], _T], timeout_s: float) -> _T:
+    async def _try(self, call: Callable[[Begin], _T], timeout_s: float, *, urgent: bool = False) -> _T:
         """The result of `call`, made again while another process is writing. Waiting here leaves the thread free."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
@@ -154,7 +155,7 @@ class SqliteStore(Store):
         busy = False
         while True:
             try:
-                return await self._worker.run(call, deadline_s - loop.time())
+                return await self._worker.run(call, deadline_s - loop.time(), urgent=urgent)
             except Busy:
                 busy = True
             except StoreUnavailable:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -69,19 +71,29 @@ class _Job(Generic[_T]):
             self.future.set_exception(error)
 
 
+class _Signal(enum.Enum):
+    URGENT = enum.auto()
+    STOP = enum.auto()
+
+
 class Worker:
     """Runs calls one after the other in its thread, and the feed of changes between them."""
 
     def __init__(self, database: Database, root: str) -> None:
         self._database = database
         self._feed = Feed(database, root)
-        self._queue: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        # What comes out: a call, that there is one among the urgent, or that the thread is to end.
+        self._queue: SimpleQueue[_Job[Any] | _Signal] = SimpleQueue()
+        self._urgent: deque[_Job[Any]] = deque()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._closed = False
 
-    async def run(self, call: Callable[[Begin], _T], timeout_s: float) -> _T:
+    async def run(self, call: Callable[[Begin], _T], timeout_s: float, *, urgent: bool = False) -> _T:
         """The result of `call`, made in the thread. It calls what it is given before it changes anything.
+
+        `urgent`: before all calls that wait for their turn and are not. For renewals: they have little time, and what
+        they keep alive is in use.
 
         Raises:
             StoreUnavailable: there is no thread any more, or the time ran out and nothing was or will be changed.
@@ -89,7 +101,7 @@ class Worker:
         """
         self.ensure_usable()
         job = _Job(call)
-        self._submit(job)
+        self._submit(job, urgent=urgent)
         try:
             async with asyncio.timeout(timeout_s):
                 return await job.future
@@ -112,7 +124,7 @@ class Worker:
 
     def stop(self) -> None:
         """Let the thread end when it has done what was asked of it so far."""
-        self._queue.put(None)
+        self._queue.put(_Signal.STOP)
 
     async def aclose(self) -> None:
         """End the thread and close the file; does not wait for a disk that hangs."""
@@ -134,22 +146,30 @@ class Worker:
         if self._pid != os.getpid():
             raise StoreUnavailable(f"{self._database.path}: opened before a fork: connect anew in the child")
 
-    def _submit(self, job: _Job[Any]) -> None:
+    def _submit(self, job: _Job[Any], *, urgent: bool = False) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._main, name="leasekit-sqlite", daemon=True)
             self._thread.start()
-        self._queue.put(job)
+        if urgent:
+            self._urgent.append(job)
+        self._queue.put(_Signal.URGENT if urgent else job)
 
     def _main(self) -> None:
         while True:
             with suppress(Empty):
                 job = self._queue.get(timeout=_POLL_S if self._feed.watched else None)
-                if job is None:
+                if job is _Signal.STOP:
                     return
-                with self._database.lock:
-                    job.perform()
+                while self._urgent:
+                    self._perform(self._urgent.popleft())
+                if isinstance(job, _Job):
+                    self._perform(job)
                 # Its reference would keep a result, or a watch that nobody listens to, until the next job.
                 del job
             if self._feed.watched:
                 with self._database.lock:
                     self._feed.poll()
+
+    def _perform(self, job: _Job[Any]) -> None:
+        with self._database.lock:
+            job.perform()
