@@ -94,7 +94,7 @@ class StateMachine:
 
     @property
     def leases(self) -> Mapping[str, LeaseState]:
-        """The living leases, by id: a view that follows."""
+        """The living leases, by id: a view that follows until `restore`."""
         return MappingProxyType(self._leases.states)
 
     @property
@@ -157,7 +157,7 @@ class StateMachine:
             if isinstance(op, Put) and op.lease_id is not None and op.lease_id not in leases.states:
                 return Applied(LeaseUnknown(op.lease_id))
         staged = stage(self._keys, command.ops, index)
-        read_bytes = size_of(staged.reads)
+        read_bytes = size_of(staged.reads) if staged.reads else 0
         if read_bytes > ANSWER_MAX_BYTES:
             return Applied(TooLarge())
         if self._is_too_much(staged.growth_bytes + read_bytes):
@@ -171,7 +171,7 @@ class StateMachine:
             else:
                 self._keys.put(entry)
             changes.append(Changed(key, entry, index))
-        return Applied(Transacted(Committed(index, staged.reads)), self._record(index, changes))
+        return Applied(Transacted(Committed(index, staged.reads)), self._told(index, tuple(changes)))
 
     def _grant(self, index: int, ttl_ms: int) -> Applied:
         if self._is_too_much(OVERHEAD_BYTES):
@@ -198,14 +198,13 @@ class StateMachine:
     def _end(self, index: int, lease_id: str, outcome: Outcome) -> Applied:
         keys = self._leases.end(lease_id)
         self._keys.remove(keys)
-        changes = self._record(index, [Changed(key, None, index) for key in keys])
-        return Applied(outcome, changes, ended=(lease_id,))
+        changes = tuple([Changed(key, None, index) for key in keys])
+        return Applied(outcome, self._told(index, changes), ended=(lease_id,))
 
-    def _record(self, index: int, changes: Sequence[Changed]) -> tuple[Changed, ...]:
-        told = tuple(changes)
-        if told:
-            self._history.record(index, told)
-        return told
+    def _told(self, index: int, changes: tuple[Changed, ...]) -> tuple[Changed, ...]:
+        if changes:
+            self._history.record(index, changes)
+        return changes
 
     def _is_too_much(self, growth_bytes: int) -> bool:
         return growth_bytes > 0 and self.size_bytes + growth_bytes > self._capacity_bytes

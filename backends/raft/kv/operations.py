@@ -46,9 +46,12 @@ def octets(value: object, what: str, longest: int, shortest: int = 0) -> bytes:
 
 def row(value: object, what: str, longest: int = NUMBER_MAX) -> tuple[object, ...]:
     """`value` if it is a list or tuple of at most that length. Raises MalformedCommand."""
-    if not isinstance(value, tuple | list) or len(cast(Sequence[object], value)) > longest:
-        raise MalformedCommand(f"{what} is not a list of at most {longest}")
-    return tuple(cast(Sequence[object], value))
+    if not isinstance(value, tuple | list):
+        raise MalformedCommand(f"{what} is not a list")
+    columns = tuple(cast("Sequence[object]", value))
+    if len(columns) > longest:
+        raise MalformedCommand(f"{what} is a list of {len(columns)}, more than {longest}")
+    return columns
 
 
 def utf8_size(value: str) -> int:

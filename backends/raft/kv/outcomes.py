@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from leasekit.backends.raft.kv.limits import LEASE_ID_MAX_BYTES, TTL_MAX_MS, TTL_MIN_MS
 from leasekit.backends.raft.kv.operations import (
-    MalformedCommand,
     entry_from_plain,
     entry_to_plain,
     number,
@@ -158,7 +157,7 @@ def from_plain(plain: object) -> Outcome:
         if kind in _BARE and not said:
             return _BARE[kind]
         return _SPEAKING[kind](*said)
-    except (MalformedCommand, LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise MalformedOutcome(f"not an outcome: {error}") from error
 
 

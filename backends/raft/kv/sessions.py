@@ -80,8 +80,9 @@ class Sessions:
         self.size_bytes += _kept_bytes(outcome)
 
     def add(self, session_id: int, session: Session) -> None:
-        """Put in a session, as the most recently used one."""
-        assert session_id not in self._by_id and session.nonce not in self._by_nonce
+        """Put in a session, as the most recently used one. Raises ValueError if its id or nonce is another's."""
+        if session_id in self._by_id or session.nonce in self._by_nonce:
+            raise ValueError("two sessions have the same id or nonce")
         self._by_id[session_id] = session
         self._by_nonce[session.nonce] = session_id
         self.size_bytes += sum([_kept_bytes(outcome) for outcome in session.kept.values()])

@@ -13,7 +13,6 @@ from leasekit.backends.raft.kv.keys import Keys
 from leasekit.backends.raft.kv.leases import Leases, LeaseState
 from leasekit.backends.raft.kv.limits import LEASE_ID_MAX_BYTES, NONCE_MAX_BYTES, TTL_MAX_MS, TTL_MIN_MS
 from leasekit.backends.raft.kv.operations import (
-    MalformedCommand,
     entry_from_plain,
     entry_to_plain,
     number,
@@ -21,8 +20,8 @@ from leasekit.backends.raft.kv.operations import (
     row,
     text,
 )
-from leasekit.backends.raft.kv.outcomes import MalformedOutcome, from_plain, to_plain
-from leasekit.backends.raft.kv.packing import NotPlain, PlainReader, pack
+from leasekit.backends.raft.kv.outcomes import from_plain, to_plain
+from leasekit.backends.raft.kv.packing import PlainReader, pack
 from leasekit.backends.raft.kv.sessions import Session, Sessions
 from leasekit.store import Entry
 
@@ -80,7 +79,7 @@ def thaw(data: bytes, sessions: Sessions) -> Thawed:
             _add(entry, keys, leases)
         for _ in range(session_count):
             sessions.add(*_session(reader))
-    except (NotPlain, MalformedCommand, MalformedOutcome) as error:
+    except ValueError as error:
         raise MalformedSnapshot(str(error)) from error
     if not reader.at_end():
         raise MalformedSnapshot("there is more behind the last session")
