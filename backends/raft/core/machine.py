@@ -206,17 +206,23 @@ class Raft:
         self._unwritten_answers.append(message)
 
     def become_follower(self, term: int, leader: MemberId | None) -> None:
-        """Follow `leader` (None: nobody yet) in `term`."""
+        """Follow `leader` (None: nobody yet) in `term`.
+
+        Only a leader's word, or giving one's vote, puts off an own campaign (paper section 5.2): who asks for votes in
+        vain, for its log is short, must not hold up those who would get them.
+        """
         if self.leading is not None:
             self._lost_reads += self.leading.lost_reads()
             self.leading = None
+            self._rest()
         self.ballot = None
         if term != self.term:
             assert term > self.term, "terms only rise"
             self.term = term
             self.vote = None
         self.leader_id = leader
-        self._rest()
+        if leader is not None:
+            self._rest()
 
     def read_ready(self, read: ReadReady) -> None:
         """`read` may be answered."""
@@ -272,7 +278,7 @@ class Raft:
         granted = free and self.log.is_up_to_date(message.last_index, message.last_term)
         if granted:
             self.vote = message.sender
-            self.silent_ticks = 0
+            self._rest()
         self.answer(VoteReply(sender=self.id, to=message.sender, term=self.term, granted=granted))
 
     def _count(self, message: PreVoteReply | VoteReply) -> None:
@@ -298,6 +304,7 @@ class Raft:
 
     def _ask_in_advance(self) -> None:
         self.become_follower(self.term, None)
+        self._rest()
         self.ballot = Ballot(trial=True)
         end = {"last_index": self.log.last_index, "last_term": self.log.last_term}
         for voter in self._other_voters():
@@ -306,6 +313,7 @@ class Raft:
 
     def _ask_for_votes(self, *, transfer: bool) -> None:
         self.become_follower(self.term + 1, None)
+        self._rest()
         self.ballot = Ballot(trial=False)
         self.vote = self.id
         end = {"last_index": self.log.last_index, "last_term": self.log.last_term}
