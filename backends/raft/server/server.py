@@ -250,7 +250,8 @@ class Server:
                 self._try(waiting, lambda: _change(leader, change))
             case TransferLeadership(to=to):
                 try:
-                    self._done(waiting, leader.transfer(to))
+                    leader.transfer(to)
+                    self._done(waiting, None)
                 except NotNow as error:
                     self._refuse(waiting.client, waiting.request, Problem.UNAVAILABLE, str(error))
 
