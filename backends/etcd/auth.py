@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from leasekit.backends.etcd.backoff import Backoff
 from leasekit.errors import ConfigError
 from leasekit.urls import StoreURL
 
@@ -30,6 +31,12 @@ def credentials(url: StoreURL) -> Credentials | None:
     if not password:
         raise ConfigError("LEASEKIT_PASSWORD", "is not set, although there is a user name")
     return Credentials(username, password)
+
+
+TOKENS_MAX = 3
+"""How many tokens one request may come with after its first. One is enough where tokens live for minutes. But a new
+token can be worthless as well: a signed one ends with a whole second, which may be the present one, and a server that
+lags behind does not know a simple one yet."""
 
 
 class Tokens:
@@ -75,3 +82,21 @@ class Tokens:
         for secret in filter(None, secrets):
             text = text.replace(secret, "***")
         return text
+
+
+class TokenTries:
+    """Whether a request that was refused for its token is worth sending again with another one."""
+
+    def __init__(self, tokens: Tokens, backoff: Backoff) -> None:
+        self._tokens = tokens
+        self._backoff = backoff
+        self._refused = 0
+
+    async def another(self) -> bool:
+        """Whether to try again. Waits before it says so, save for the first time."""
+        if not self._tokens.renewable or self._refused == TOKENS_MAX:
+            return False
+        self._refused += 1
+        if self._refused > 1:
+            await asyncio.sleep(self._backoff.next_s())
+        return True

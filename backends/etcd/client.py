@@ -9,7 +9,7 @@ from random import Random
 import grpc.aio
 
 from leasekit.backends.etcd import rpc_pb2 as rpc
-from leasekit.backends.etcd.auth import Credentials, Tokens
+from leasekit.backends.etcd.auth import Credentials, Tokens, TokenTries
 from leasekit.backends.etcd.backoff import Backoff
 from leasekit.backends.etcd.endpoints import Endpoints, Server
 from leasekit.backends.etcd.faults import Failure, Fault, auth_not_enabled, classify
@@ -56,7 +56,7 @@ class Client:
         changes = repeat is not Repeat.READ
         last: Failure | None = None
         doubt: Failure | None = None
-        token_replaced = False
+        tokens = TokenTries(self.tokens, backoff)
         failed: set[Server] = set()
         while True:
             try:
@@ -70,8 +70,7 @@ class Client:
                 return await self.attempt(server, method, request, timeout_s=share_s)
             except Failure as failure:
                 last = failure
-            if last.fault is Fault.TOKEN and self.tokens.renewable and not token_replaced:
-                token_replaced = True
+            if last.fault is Fault.TOKEN and await tokens.another():
                 continue
             if last.fault not in (Fault.REFUSED, Fault.LOST):
                 raise last.error(changes=changes, leases=leases) from None

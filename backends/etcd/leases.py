@@ -9,6 +9,7 @@ import grpc.aio
 
 from leasekit.backends.etcd import rpc_pb2 as rpc
 from leasekit.backends.etcd import wire
+from leasekit.backends.etcd.auth import TokenTries
 from leasekit.backends.etcd.backoff import Backoff
 from leasekit.backends.etcd.client import Client, Metadata
 from leasekit.backends.etcd.endpoints import Server
@@ -135,7 +136,7 @@ class Renewals:
     async def _renew(self, lease_id: str, number: int, give_up_s: float, trying: list[Server]) -> float:
         """Try until a renewal counts; `trying` is told which servers. The caller's time-out ends it."""
         backoff = Backoff(self._client.random)
-        token_replaced = False
+        tokens = TokenTries(self._client.tokens, backoff)
         other_terms = 0
         while True:
             server = await self._client.endpoints.pick(give_up_s)
@@ -143,8 +144,7 @@ class Renewals:
             try:
                 verdict, ttl_s = await self._attempt(server, lease_id, number, give_up_s)
             except Failure as failure:
-                if failure.fault is Fault.TOKEN and self._client.tokens.renewable and not token_replaced:
-                    token_replaced = True
+                if failure.fault is Fault.TOKEN and await tokens.another():
                     continue
                 if failure.fault not in (Fault.REFUSED, Fault.LOST):
                     raise failure.error(changes=True, leases=[lease_id]) from None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import trustme
 
 from leasekit import urls
 from leasekit.backends.etcd import open_store
+from leasekit.backends.etcd.client import Client
+from leasekit.backends.etcd.store import EtcdStore
 from leasekit.errors import AuthError, LeasekitError, OutcomeUnknown, StoreUnavailable
 from leasekit.store import Absent, Changed, Put, Resync, Store
 from support.servers import EtcdCluster
@@ -111,6 +114,40 @@ async def test_requests_at_once_over_an_expired_token(store: Store) -> None:
     await let_the_token_expire()
     entries = await asyncio.gather(*(store.get("key", timeout_s=3) for _ in range(20)))
     assert all(entry is not None for entry in entries)
+
+
+@pytest.mark.parametrize("ask", ["get", "renew"])
+async def test_a_new_token_may_be_worthless_as_well(store: Store, ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signed token ends with a whole second, so it can be over by the time it is used."""
+    assert isinstance(store, EtcdStore)
+    lease = await store.grant(5, timeout_s=3)
+    authenticate, came = Client._authenticate, 0
+
+    async def unlucky(self: Client, *arguments: Any) -> str | None:
+        nonlocal came
+        came += 1
+        return f"expired-{came}" if came <= 2 else await authenticate(self, *arguments)
+
+    monkeypatch.setattr(Client, "_authenticate", unlucky)
+    store._client.tokens.refuse(store._client.tokens.current)
+    if ask == "get":
+        assert await store.get("key", timeout_s=3) is None
+    else:
+        assert await store.renew(lease.id, timeout_s=3) == 5
+    assert came == 3
+
+
+async def test_a_server_that_takes_no_token_is_believed_in_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = itertools.count()
+
+    async def unlucky(self: Client, *_: Any) -> str | None:
+        return f"expired-{next(numbers)}"
+
+    monkeypatch.setattr(Client, "_authenticate", unlucky)
+    with pytest.raises(AuthError, match="invalid auth token"):
+        await asyncio.wait_for(store.get("key", timeout_s=30), 5)
 
 
 async def test_a_wrong_password_is_refused_and_the_error_says_where_it_came_from(
