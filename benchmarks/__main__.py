@@ -10,7 +10,7 @@ import time
 from benchmarks import machine
 
 # Name: rounds, such that all together take some minutes.
-PROGRAMS = {"pair": 20, "handover": 20, "requests": 5, "idle": 1, "failover": 8, "startup": 20}
+PROGRAMS = {"pair": 20, "handover": 20, "requests": 5, "idle": 1, "failover": 8, "startup": 20, "raft_elections": 1000}
 
 
 def main() -> None:
