@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Incoming:
-    """A snapshot that is being received."""
+    """A snapshot that is being received from the leader of one term."""
 
     def __init__(self) -> None:
         self.meta: SnapshotMeta | None = None
@@ -34,8 +34,16 @@ class Incoming:
         if len(self.data) < piece.size:
             return None
         whole = Snapshot(piece.meta, bytes(self.data))
-        self.meta, self.data = None, bytearray()
+        self._forget()
         return whole
+
+    def forget_up_to(self, committed: int) -> None:
+        """Everything up to `committed` is here by now: a snapshot of less is of no use."""
+        if self.meta is not None and self.meta.index <= committed:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.meta, self.data = None, bytearray()
 
 
 def obey(raft: Raft, message: Append | Heartbeat | SnapshotPiece) -> None:
@@ -75,6 +83,7 @@ def _append(raft: Raft, message: Append) -> None:
         return
     # Behind `last` may stand entries that this leader does not have: they are not committed by this.
     log.commit_to(min(message.commit, last))
+    raft.incoming.forget_up_to(log.committed)
     raft.answer(AppendReply(sender=raft.id, to=message.sender, term=raft.term, index=last))
 
 
@@ -83,6 +92,7 @@ def _take_piece(raft: Raft, piece: SnapshotPiece) -> None:
     if log.term(meta.index) == meta.term and meta.index > log.committed:
         log.commit_to(meta.index)  # all that it covers is here: what comes behind stays, too
     if meta.index <= log.committed:
+        raft.incoming.forget_up_to(log.committed)
         raft.answer(AppendReply(sender=raft.id, to=piece.sender, term=raft.term, index=log.committed))
         return
     if piece.size > raft.config.max_snapshot_bytes:

@@ -7,6 +7,7 @@ All entries behind the snapshot are in memory; the disk is only read at the star
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 
@@ -122,13 +123,10 @@ class Log:
         section 5.3). The term is 0 if it is not known here any more.
         """
         index = min(index, self.last_index)
-        while index > self._base.index:
-            here = self.term(index)
-            assert here is not None
-            if here <= term:
-                return index, here
-            index -= 1
-        return (index, self._base.term) if index == self._base.index else (index, 0)
+        if index < self._base.index:
+            return index, 0
+        place = bisect_right(self._entries, term, hi=index - self._base.index, key=lambda entry: entry.term)
+        return (self._base.index + place, self._entries[place - 1].term if place else self._base.term)
 
     def commit_to(self, index: int) -> None:
         """All up to `index` is committed; it may be less than is known already."""

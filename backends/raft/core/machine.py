@@ -57,6 +57,9 @@ class Raft:
         self.term = recovered.hard_state.term
         self.vote = recovered.hard_state.vote
         self.log = Log(recovered)
+        if self.log.last_term > self.term:
+            # The crash kept a write's entries and lost its hard state, on which nothing can rest yet.
+            self.term, self.vote = self.log.last_term, None
         self.leader_id: MemberId | None = None
         self.silent_ticks = 0
         """Since a leader was heard from, or this member gave its vote."""
@@ -220,6 +223,8 @@ class Raft:
             assert term > self.term, "terms only rise"
             self.term = term
             self.vote = None
+            # Two leaders may encode the same state differently: their pieces must not be mixed.
+            self.incoming = follower.Incoming()
         self.leader_id = leader
         if leader is not None:
             self._rest()
@@ -236,7 +241,17 @@ class Raft:
         self._timeout_ticks = self.config.election_ticks + self.random.randint(0, self.config.spread_ticks)
 
     def _may_campaign(self) -> bool:
-        return self.leading is None and self.id in self.membership.voters and not self.log.restoring
+        return self.leading is None and self._is_voter and not self.log.restoring
+
+    @property
+    def _is_voter(self) -> bool:
+        """Also until one's own removal is committed: who alone has that entry may be needed to get there (thesis
+        section 4.2.2, figure 4.6), though one's own vote does not count then.
+        """
+        log = self.log
+        if self.id in log.membership.voters:
+            return True
+        return log.membership_index > log.committed and self.id in log.membership_at(log.committed).voters
 
     def _hears_leader(self) -> bool:
         """Whether a leader was heard from within the shortest election time-out; its own word counts (section 4.2.3)."""
@@ -260,6 +275,8 @@ class Raft:
         """Its sender has missed something. Told the present term, it can take part again."""
         if isinstance(message, PreVote):
             self.send(PreVoteReply(sender=self.id, to=message.sender, term=self.term, granted=False))
+        elif isinstance(message, Vote):
+            self.send(VoteReply(sender=self.id, to=message.sender, term=self.term, granted=False))
         elif isinstance(message, _FROM_LEADER):
             # Otherwise a member whose term has run ahead would be stuck: too high to follow, too quiet to be elected.
             self.send(AppendReply(sender=self.id, to=message.sender, term=self.term, index=0, rejected=True))
@@ -317,9 +334,10 @@ class Raft:
         self.ballot = Ballot(trial=False)
         self.vote = self.id
         end = {"last_index": self.log.last_index, "last_term": self.log.last_term}
+        # Asked once the term is durable. Forgotten in a crash, it could be asked for and won a second time, by another
+        # log: who has voted for this member in this term would do so again.
         for voter in self._other_voters():
-            self.send(Vote(sender=self.id, to=voter, term=self.term, transfer=transfer, **end))
-        # One's own vote counts when it is durable, like everybody's.
+            self.answer(Vote(sender=self.id, to=voter, term=self.term, transfer=transfer, **end))
         self.answer(VoteReply(sender=self.id, to=self.id, term=self.term, granted=True))
 
     def _other_voters(self) -> list[MemberId]:
@@ -358,7 +376,8 @@ class Raft:
     def _hold(self, answers: list[Message]) -> None:
         """Until the last write handed out is durable, which all that they say rests on."""
         if self._unfinished_writes:
-            self._held.append((self._number, answers))
+            if answers:
+                self._held.append((self._number, answers))
             return
         for message in answers:
             self._release(message)
