@@ -22,7 +22,7 @@ class Config:
     max_inflight: int = 64
     """Requests on the way to one member before an answer has come."""
     max_uncommitted_bytes: int = 16 << 20
-    """Proposals are refused while more than this waits for a majority."""
+    """Proposals are refused while more than this waits for a majority, or for the leader's own disk."""
     max_apply_bytes: int = 1 << 20
     """Handed out by one `ready()`, so that applying never keeps the machine from its heartbeats for long."""
     snapshot_piece_bytes: int = 256 << 10
@@ -38,6 +38,11 @@ class Config:
     def __post_init__(self) -> None:
         if self.heartbeat_ticks < 1 or self.election_ticks <= self.heartbeat_ticks:
             raise ConfigError("election_ticks", "must be more than heartbeat_ticks, which must be 1 at least")
+        if self.spread_ticks < 0:
+            raise ConfigError("election_spread_ticks", "must not be negative")
+        for name in ("max_inflight", "snapshot_piece_bytes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, "must be 1 at least")
 
     @property
     def spread_ticks(self) -> int:

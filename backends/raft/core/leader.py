@@ -40,8 +40,8 @@ class Leader:
         self._early_reads: list[object] = []
         self._transfer_to: MemberId | None = None
         self._transfer_ticks = 0
-        self._uncommitted: deque[int] = deque()  # sizes of this term's entries, from the first uncommitted one on
-        self._uncommitted_bytes = 0
+        self._unsettled: deque[int] = deque()  # sizes of this term's entries that are not both committed and durable
+        self._unsettled_bytes = 0
         # Entries of earlier terms are committed by one of this term alone (section 5.4.2, figure 8).
         self.first_index = self._log.last_index + 1
         self._follow_membership(self._log.membership)
@@ -58,8 +58,8 @@ class Leader:
         """Append a command; its index. Raises NotNow while handing over, or when too much waits for a majority."""
         if self._transfer_to is not None:
             raise NotNow("the leadership is being handed over")
-        if self._uncommitted_bytes > self._raft.config.max_uncommitted_bytes:
-            raise NotNow("too much waits for a majority")
+        if self._unsettled_bytes > self._raft.config.max_uncommitted_bytes:
+            raise NotNow("too much waits for a majority, or for this member's disk")
         return self._append(EntryKind.COMMAND, data)
 
     def read(self, context: object) -> None:
@@ -117,9 +117,11 @@ class Leader:
                 return
         if self._ticks_since_heartbeat >= config.heartbeat_ticks:
             self._ticks_since_heartbeat = 0
+            self._round += 1
             for peer in self._peers.values():
-                peer.check_due = True
+                peer.check_by(self._round)
             self._send_heartbeats()
+            self._hand_over_if_ready()  # again, for the first word may have been lost
 
     def hear(self, message: AppendReply | HeartbeatReply | SnapshotReply) -> None:
         """A member has answered."""
@@ -137,7 +139,7 @@ class Leader:
                 if message.sender == self._transfer_to:
                     self._hand_over_if_ready()
             case HeartbeatReply():
-                peer.answered_heartbeat(self._log.last_index)
+                peer.answered_heartbeat(message.round, self._log.last_index)
                 peer.acknowledged_round = max(peer.acknowledged_round, message.round)
                 self._answer_reads()
             case SnapshotReply():
@@ -145,6 +147,7 @@ class Leader:
 
     def stable(self) -> None:
         """More of the own log is durable: it counts towards the majority like every member's."""
+        self._settle()
         self._commit()
 
     @property
@@ -178,8 +181,8 @@ class Leader:
     def _append(self, kind: EntryKind, data: bytes) -> int:
         entry = Entry(self._log.last_index + 1, self._raft.term, kind, data)
         self._log.append([entry])
-        self._uncommitted.append(size_of(entry))
-        self._uncommitted_bytes += size_of(entry)
+        self._unsettled.append(size_of(entry))
+        self._unsettled_bytes += size_of(entry)
         return entry.index
 
     def _wants(self, peer: Progress) -> bool:
@@ -233,7 +236,7 @@ class Leader:
                 size=len(snapshot.data),
             )
         )
-        peer.waiting = True
+        peer.sent_piece()
 
     def _send_heartbeats(self) -> None:
         raft = self._raft
@@ -250,13 +253,18 @@ class Leader:
         if index <= log.committed or log.term(index) != self._raft.term:
             return
         log.commit_to(index)
-        while len(self._uncommitted) > log.last_index - index:
-            self._uncommitted_bytes -= self._uncommitted.popleft()
+        self._settle()
         for context in self._early_reads:
             self._unsent_reads.append(ReadReady(context, log.committed))
         self._early_reads = []
         if self._raft.id not in log.membership.voters and log.committed >= log.membership_index:
             self._retire()
+
+    def _settle(self) -> None:
+        """What is committed and durable here weighs no more. The others may commit without this member's disk."""
+        settled = min(self._log.committed, self._log.stable)
+        while len(self._unsettled) > self._log.last_index - settled:
+            self._unsettled_bytes -= self._unsettled.popleft()
 
     def _match(self, voter: MemberId) -> int:
         return self._log.stable if voter == self._raft.id else self._peers[voter].match

@@ -32,14 +32,15 @@ class Progress:
         """Heard from since the last check of the quorum."""
         self.was_active = False
         """Heard from between the two checks before."""
-        self.check_due = False
-        """A heartbeat of the timer is on the way, whose answer shows what was lost."""
+        self.check_round: int | None = None
+        """The round of a heartbeat sent after the last request: answered before that one, it shows what was lost."""
         self.remind = False
         """An empty request is due, which the member rejects if it misses anything."""
         self.acknowledged_round = 0
         self.told_commit = 0
         self.snapshot: Snapshot | None = None
         self.offset = 0
+        self._sent_offset = 0
         self._inflight: deque[int] = deque()
         self._max_inflight = max_inflight
 
@@ -53,11 +54,18 @@ class Progress:
     def sent(self, last_index: int) -> None:
         """Entries up to `last_index` were sent."""
         self.remind = False
+        self.check_round = None
         if self.state is not State.REPLICATE:
             self.waiting = True
         elif last_index >= self.next:
             self._inflight.append(last_index)
             self.next = last_index + 1
+
+    def sent_piece(self) -> None:
+        """The piece of the snapshot at `offset` was sent."""
+        self._sent_offset = self.offset
+        self.check_round = None
+        self.waiting = True
 
     def matched(self, index: int) -> bool:
         """The member has everything up to `index`; whether that is news."""
@@ -73,9 +81,9 @@ class Progress:
 
     def rejected(self, previous_index: int, agreement: int) -> bool:
         """The entry at `previous_index` is not there; the logs agree at `agreement` at best. False: an old answer."""
+        if previous_index <= self.match:
+            return False  # old, or from a member that has lost its disk: to ask again at once would never end
         if self.state is State.REPLICATE:
-            if previous_index <= self.match:
-                return False
             self.probe(self.match + 1)
             return True
         if self.state is State.SNAPSHOT or previous_index != self.next - 1:
@@ -94,16 +102,26 @@ class Progress:
         self.snapshot = snapshot
 
     def received_piece(self, index: int, offset: int) -> None:
-        """Of the snapshot at `index` everything before `offset` is there."""
+        """Of the snapshot at `index` everything before `offset` is there.
+
+        Only what is beyond the last piece sent brings the next one at once. An answer to a repeated piece must not:
+        from then on every piece would be sent twice, three times, and so on.
+        """
         if self.snapshot is not None and self.snapshot.meta.index == index:
             self.offset = min(offset, len(self.snapshot.data))
-            self.waiting = False
+            if offset > self._sent_offset:
+                self.waiting = False
 
-    def answered_heartbeat(self, last_index: int) -> None:
-        """The member is there: if it still owes an answer, that one, or what it was to answer, was lost."""
-        if not self.check_due:
+    def check_by(self, heartbeat_round: int) -> None:
+        """A heartbeat of that round is sent: on a link that keeps the order, it is behind all requests."""
+        if self.check_round is None:
+            self.check_round = heartbeat_round
+
+    def answered_heartbeat(self, heartbeat_round: int, last_index: int) -> None:
+        """If the member still owes an answer to what was sent before that heartbeat, it, or what it answers, was lost."""
+        if self.check_round is None or heartbeat_round < self.check_round:
             return
-        self.check_due = False
+        self.check_round = None
         self.waiting = False
         if self.state is State.REPLICATE:
             self.remind = self.match < last_index
