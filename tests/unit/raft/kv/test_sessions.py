@@ -144,3 +144,12 @@ def test_what_kept_answers_have_read_counts_until_it_is_forgotten() -> None:
     assert machine.size_bytes == alone + 100
     open_session(machine, b"another")
     assert machine.size_bytes == alone
+
+
+def test_answers_that_are_not_acknowledged_may_not_fill_the_store_beyond_its_capacity() -> None:
+    machine = StateMachine(capacity_bytes=OVERHEAD_BYTES + 200)
+    session = open_session(machine, b"n")
+    apply(machine, session, 1, 0, Transact((), (Put("key", b"x" * 97),)))
+    assert isinstance(apply(machine, session, 2, 1, Transact((), (Get("key"),))).outcome, Transacted)
+    assert apply(machine, session, 3, 1, Transact((), (Get("key"),))).outcome == Full()
+    assert isinstance(apply(machine, session, 4, 3, Transact((), (Get("key"),))).outcome, Transacted)
