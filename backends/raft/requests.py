@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from leasekit.backends.raft.core.types import MemberId
+from leasekit.backends.raft.core.types import MemberId, Status
 from leasekit.store import Changed, Compare, Op
 
 
@@ -49,7 +49,25 @@ class Unwatch(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskStatus(Request):
-    """Any member answers, `Done` with its `core.types.Status` and the time on its wall clock."""
+    """Any member answers, `Done` with its `MemberStatus`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """A member as it sees itself. What only a process has (disk, version) is empty where the server runs without one."""
+
+    raft: Status
+    unix_s: float
+    """Its wall clock."""
+    failure: str | None
+    """Why it takes no part any more."""
+    log_bytes: int = 0
+    """What its data directory takes."""
+    free_bytes: int = 0
+    """What is left on that disk."""
+    version: str = ""
+    met: tuple[MemberId, ...] = ()
+    """The members that it has ever heard from. One of them that has no data now was wiped, and must not vote again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

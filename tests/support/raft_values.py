@@ -98,7 +98,17 @@ _statuses = st.builds(
     membership=_memberships,
     progress=st.dictionaries(ids, _peers, max_size=3),
 )
-results: SearchStrategy[object] = st.one_of(st.none(), _times, _committed, _outcomes, st.tuples(_statuses, _times))
+_member_statuses = st.builds(
+    r.MemberStatus,
+    raft=_statuses,
+    unix_s=_times,
+    failure=st.none() | texts,
+    log_bytes=naturals,
+    free_bytes=naturals,
+    version=texts,
+    met=st.lists(ids, max_size=3).map(tuple),
+)
+results: SearchStrategy[object] = st.one_of(st.none(), _times, _committed, _outcomes, ids, _member_statuses)
 responses: SearchStrategy[r.Response] = st.one_of(
     st.builds(r.Done, id=naturals, result=results),
     st.builds(

@@ -37,6 +37,7 @@ from leasekit.backends.raft.requests import (
     Done,
     Event,
     MemberAction,
+    MemberStatus,
     NotLeader,
     Problem,
     Propose,
@@ -146,7 +147,7 @@ class Server:
         if isinstance(request, Unwatch):
             self._watches.remove((client, request.watch))
         elif isinstance(request, AskStatus):
-            self._reply(client, Done(id=request.id, result=(self.status(), self._clock.wall_s())))
+            self._reply(client, Done(id=request.id, result=self.member_status()))
         elif self.failure is not None:
             self._refuse(client, request, Problem.UNAVAILABLE, self.failure)
         elif self._is_full:
@@ -214,6 +215,10 @@ class Server:
     def status(self) -> Status:
         """A picture for people and metrics."""
         return self.raft.status()
+
+    def member_status(self) -> MemberStatus:
+        """The answer to `AskStatus`."""
+        return MemberStatus(raft=self.status(), unix_s=self._clock.wall_s(), failure=self.failure)
 
     # Leading.
 

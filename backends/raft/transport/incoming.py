@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from typing import Protocol
 
 from leasekit.backends.raft.core.messages import Message
@@ -27,7 +28,7 @@ _OUTBOX_BYTES = 32 * 1024 * 1024
 """What a client may leave untaken (watches go on while it reads nothing)."""
 
 
-class Client(Protocol):
+class Client(Hashable, Protocol):
     """A client's connection, as the member sees it. Hashable, alive until `on_disconnect`."""
 
     @property
@@ -37,6 +38,10 @@ class Client(Protocol):
 
     def send(self, response: Response) -> None:
         """Answer soon; all answers of one turn of the loop leave together. Without effect once it is gone."""
+        ...
+
+    def hold(self, held: bool) -> None:
+        """Read nothing more from it, or go on: it asks faster than it is answered."""
         ...
 
 
@@ -81,6 +86,7 @@ class Incoming(Connection):
         self._hall = hall
         self._version = 0
         self._patience: asyncio.TimerHandle | None = None
+        self._held = False
 
     @property
     def name(self) -> str:
@@ -128,11 +134,18 @@ class Incoming(Connection):
     def pause_writing(self) -> None:
         # Who does not take answers is asked for no more questions.
         super().pause_writing()
-        self.pause_reading(True)
+        self._read_or_not()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.pause_reading(False)
+        self._read_or_not()
+
+    def hold(self, held: bool) -> None:
+        self._held = held
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        self.pause_reading(self._held or self._blocked)
 
     def _introduce(self, hello: Hello) -> None:
         self._end_patience()

@@ -6,6 +6,7 @@ from typing import Any
 
 from leasekit.backends.raft.core.types import PeerStatus, Role, Status
 from leasekit.backends.raft.kv import outcomes
+from leasekit.backends.raft.requests import MemberStatus
 from leasekit.backends.raft.wire.fields import (
     FLAG,
     ID,
@@ -18,6 +19,7 @@ from leasekit.backends.raft.wire.fields import (
     mapping,
     member_of,
     optional,
+    several,
 )
 from leasekit.backends.raft.wire.messages import MEMBERSHIP
 from leasekit.errors import ProtocolError
@@ -37,6 +39,16 @@ _STATUS = Record(
     membership=MEMBERSHIP.type,
     progress=mapping(_PEER.type),
 )
+_MEMBER_STATUS = Record(
+    MemberStatus,
+    raft=_STATUS.type,
+    unix_s=REAL,
+    failure=optional(TEXT),
+    log_bytes=NATURAL,
+    free_bytes=NATURAL,
+    version=TEXT,
+    met=several(ID),
+)
 
 
 def _write(result: Any) -> Plain:
@@ -48,8 +60,10 @@ def _write(result: Any) -> Plain:
         case Committed():
             # As the outcome of a transaction, which a read's result is like.
             return [2, outcomes.to_plain(outcomes.Transacted(result))]
-        case (Status() as status, float() as unix_s):
-            return [3, _STATUS.write(status), unix_s]
+        case MemberStatus():
+            return [3, *_MEMBER_STATUS.write(result)]
+        case str():
+            return [5, result]
     return [4, outcomes.to_plain(result)]
 
 
@@ -63,8 +77,10 @@ def _read(plain: Plain) -> Any:
             outcome = _outcome(plain)
             if isinstance(outcome, outcomes.Transacted) and outcome.committed is not None:
                 return outcome.committed
-        case [3, status, time, *_]:
-            return _STATUS.read(status), REAL.read(time)
+        case [3, *fields]:
+            return _MEMBER_STATUS.read(fields)
+        case [5, text]:
+            return ID.read(text)
         case [4, plain]:
             return _outcome(plain)
     raise ProtocolError("not the result of a request")

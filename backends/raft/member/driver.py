@@ -1,0 +1,271 @@
+"""What turns the server: everything that comes is put into an inbox, and one turn of the loop later worked off whole.
+
+    sockets --on_message, on_request--> inbox --turn--> Server --output--> links, storage, clients
+                                                  ^                            |
+                                               persisted <-- disk thread <-----+
+
+A turn runs as soon as the loop has read what was there, so what came together is proposed, sent and written together.
+Nothing waits for a timer. While storage syncs, the next turn goes on: the leader's own write runs beside replication.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from leasekit.backends.raft.core.messages import Message
+from leasekit.backends.raft.core.types import MemberId, Membership, Snapshot, Write
+from leasekit.backends.raft.member.config import Timing
+from leasekit.backends.raft.requests import AskStatus, Done, MemberStatus, Request, Response, Unwatch
+from leasekit.backends.raft.server import Freeze, Server
+from leasekit.backends.raft.transport import Client
+from leasekit.backends.raft.wal.errors import DiskFailed
+
+_LOG = logging.getLogger("leasekit.raft")
+
+OUTSTANDING_MAX = 1024
+"""Requests of one client that wait for an answer. Beyond that its connection is not read."""
+_SLICE_S = 0.005
+"""A turn that takes longer lets the loop read, and goes on after that."""
+_WARN_AGAIN_S = 10.0
+_HELD_BACK_MAX = 100
+"""Messages of a member that is being noted; more are dropped, as a network may."""
+
+
+class Links(Protocol):
+    """How messages leave."""
+
+    def send(self, message: Message) -> None: ...
+
+    def update(self, membership: Membership) -> None: ...
+
+
+class Disk(Protocol):
+    """What `Storage` does for a turn."""
+
+    def write(self, write: Write) -> None: ...
+
+    def freeze(self, freeze: Freeze) -> None: ...
+
+    def remember(self, member: MemberId) -> None: ...
+
+
+class Driver:
+    """Owns the server. All of it runs on one loop.
+
+    Args:
+        about_process: adds to a status what only the process knows.
+        know: told of each new membership.
+        crashed: told once of an error that is a fault of the program, or of a log that this version cannot apply.
+            Nothing runs after that.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        links: Links,
+        timing: Timing,
+        met: frozenset[MemberId],
+        *,
+        about_process: Callable[[MemberStatus], MemberStatus],
+        know: Callable[[Membership], None],
+        crashed: Callable[[BaseException], None],
+    ) -> None:
+        self.server = server
+        self.disk_failure: DiskFailed | None = None
+        self._links = links
+        self._timing = timing
+        self._met = met
+        self._strangers: dict[MemberId, list[Message]] = {}
+        self._about_process, self._know, self._crashed = about_process, know, crashed
+        self._loop = asyncio.get_running_loop()
+        self._disk: Disk | None = None
+        self._inbox: list[Message | tuple[Client, Request]] = []
+        self._outstanding: dict[Client, set[int]] = {}
+        self._held: set[Client] = set()
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+        self._warned_s = -_WARN_AGAIN_S
+        self._membership: Membership | None = None
+        self._not_leading = asyncio.Event()
+
+    def start(self, disk: Disk) -> None:
+        """Time begins to pass."""
+        self._disk = disk
+        self._follow_membership()
+        self._due_s = self._loop.time() + self._timing.tick_s
+        self._timer = self._loop.call_at(self._due_s, self._tick)
+
+    def stop(self) -> None:
+        """Nothing happens any more."""
+        self._disk = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def running(self) -> bool:
+        """Between `start` and `stop`."""
+        return self._disk is not None
+
+    async def wait_not_leading(self) -> None:
+        """Return when this member leads no more."""
+        self._not_leading.clear()
+        if self.server.raft.leading is not None:
+            await self._not_leading.wait()
+
+    # What the transport tells.
+
+    def on_message(self, message: Message) -> None:
+        if message.sender in self._met:
+            self._inbox.append(message)
+            self._soon()
+            return
+        # It counts only once it is durable that this member was here before.
+        waiting = self._strangers.setdefault(message.sender, [])
+        if not waiting and self._disk is not None and self.disk_failure is None:
+            self._disk.remember(message.sender)
+        if len(waiting) < _HELD_BACK_MAX:
+            waiting.append(message)
+
+    def on_request(self, client: Client, request: Request) -> None:
+        if isinstance(request, AskStatus):
+            # Also from a member whose disk has failed, or that has a long turn before it.
+            client.send(Done(id=request.id, result=self.status()))
+            return
+        if not isinstance(request, Unwatch):
+            outstanding = self._outstanding.setdefault(client, set())
+            outstanding.add(request.id)
+            if len(outstanding) > OUTSTANDING_MAX and client not in self._held:
+                self._held.add(client)
+                client.hold(True)
+        self._inbox.append((client, request))
+        self._soon()
+
+    def on_disconnect(self, client: Client) -> None:
+        self._outstanding.pop(client, None)
+        self._held.discard(client)
+        # Its requests that wait in the inbox come first: a watch that is begun after its client's end would stay.
+        self._turn(lambda: self.server.disconnected(client))
+
+    def status(self) -> MemberStatus:
+        """This member as it sees itself."""
+        status = dataclasses.replace(self.server.member_status(), met=tuple(sorted(self._met)))
+        return self._about_process(status)
+
+    # What the disk tells.
+
+    def persisted(self, number: int) -> None:
+        self._turn(lambda: self.server.persisted(number))
+
+    def saved(self, snapshot: Snapshot) -> None:
+        self._turn(lambda: self.server.snapshot_saved(snapshot))
+
+    def was_met(self, member: MemberId) -> None:
+        self._met |= {member}
+        self._inbox += self._strangers.pop(member, [])
+        self._turn()
+
+    def failed(self, error: BaseException) -> None:
+        if not isinstance(error, DiskFailed):
+            self._crash(error)
+        elif self.disk_failure is None:
+            self.disk_failure = error
+            _LOG.error("%s: the disk failed, this member takes no part any more: %s", self.server.raft.id, error)
+            self._turn(lambda: self.server.disk_failed(str(error)))
+
+    # Turns.
+
+    def _soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._scheduled_turn)
+
+    def _scheduled_turn(self) -> None:
+        self._scheduled = False
+        self._turn()
+
+    def _turn(self, then: Callable[[], None] | None = None) -> None:
+        """Work off what has come, and `then` what has happened here."""
+        if not self.running:
+            return
+        try:
+            self._take_inbox()
+            if then is not None:
+                then()
+            self._give_outputs()
+        except Exception as error:  # noqa: BLE001 (whatever it is, this member must not go on)
+            self._crash(error)
+
+    def _take_inbox(self) -> None:
+        inbox, self._inbox = self._inbox, []
+        for item in inbox:
+            if isinstance(item, Message):
+                self.server.receive(item)
+            else:
+                self.server.request(*item)
+
+    def _give_outputs(self) -> None:
+        server, disk, links = self.server, self._disk, self._links
+        assert disk is not None
+        until_s = self._loop.time() + _SLICE_S
+        while server.has_output:
+            output = server.output()
+            if server.raft.membership is not self._membership:
+                self._follow_membership()
+            for message in output.messages:
+                links.send(message)
+            if output.write is not None:
+                disk.write(output.write)
+            for client, response in output.replies:
+                self._reply(client, response)  # type: ignore[arg-type]  # whom `on_request` was told of
+            if output.freeze is not None:
+                disk.freeze(output.freeze)
+            if self._loop.time() > until_s:
+                self._soon()
+                break
+        if server.raft.leading is None:
+            self._not_leading.set()
+
+    def _reply(self, client: Client, response: Response) -> None:
+        client.send(response)
+        outstanding = self._outstanding.get(client)
+        if outstanding is None:
+            return
+        # A watch's events bear its id as well; the first of them is its answer.
+        outstanding.discard(response.id)
+        if client in self._held and len(outstanding) <= OUTSTANDING_MAX // 2:
+            self._held.discard(client)
+            client.hold(False)
+
+    def _follow_membership(self) -> None:
+        self._membership = self.server.raft.membership
+        self._links.update(self._membership)
+        self._know(self._membership)
+
+    def _crash(self, error: BaseException) -> None:
+        if self.running:
+            self.stop()
+            _LOG.critical("%s stops: %s: %s", self.server.raft.id, type(error).__name__, error, exc_info=error)
+            self._crashed(error)
+
+    # Time.
+
+    def _tick(self) -> None:
+        now_s = self._loop.time()
+        late_s = now_s - self._due_s
+        stalled = late_s > self._timing.tick_s
+        # After a stall one tick, not all that were missed.
+        self._due_s = (now_s if stalled else self._due_s) + self._timing.tick_s
+        self._timer = self._loop.call_at(self._due_s, self._tick)
+        if not stalled:
+            self._turn(self.server.tick)
+            return
+        if late_s > self._timing.heartbeat_ms / 1000 and now_s - self._warned_s >= _WARN_AGAIN_S:
+            self._warned_s = now_s
+            _LOG.warning("%s was held up for %.0f ms, longer than a heartbeat", self.server.raft.id, late_s * 1000)
+        # What came meanwhile must be heard before time passes: the loop reads once more before it comes to this.
+        self._loop.call_soon(self._turn, self.server.tick)

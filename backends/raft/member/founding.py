@@ -1,0 +1,117 @@
+"""A data directory at a member's start: found again, or begun, with whom and in which cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from leasekit.backends.raft.core.types import Membership, Recovered, Snapshot, SnapshotMeta, Write
+from leasekit.backends.raft.member.asking import ask_status
+from leasekit.backends.raft.member.config import MemberConfig
+from leasekit.backends.raft.member.met import Met
+from leasekit.backends.raft.requests import MemberStatus
+from leasekit.backends.raft.wal import identity
+from leasekit.backends.raft.wal.disk import RealDisk
+from leasekit.backends.raft.wal.log import Wal
+from leasekit.errors import ConfigError, ProtocolError, StoreUnavailable
+
+_ASK_S = 1.0
+_ASK_AGAIN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An open directory, and what is in it."""
+
+    disk: RealDisk
+    wal: Wal
+    met: Met
+    recovered: Recovered
+    cluster: str
+    neighbours: Membership
+    """Who the members are as far as this one knows, also if its own log does not say so yet."""
+
+
+async def find(config: MemberConfig, tls: ssl.SSLContext | None) -> Found:
+    """Open the member's directory; begin it if it is empty. Waits for a running cluster if it is to join one.
+
+    Raises:
+        ConfigError: it is another member's, or this member was wiped, or it is not said how to begin.
+        Corrupt, DiskFull, DiskFailed: see there.
+    """
+    disk = await asyncio.to_thread(RealDisk, config.data_dir)
+    try:
+        return await _find(config, disk, tls)
+    except BaseException:
+        disk.close()
+        raise
+
+
+async def _find(config: MemberConfig, disk: RealDisk, tls: ssl.SSLContext | None) -> Found:
+    known = await asyncio.to_thread(identity.read, disk)
+    if known is not None and known.member != config.id:
+        raise ConfigError("data_dir", f"{config.data_dir} belongs to member {known.member!r}, not to {config.id!r}")
+    if known is not None:
+        wal, recovered = await asyncio.to_thread(Wal.open, disk)
+        if recovered != Recovered():
+            return Found(disk, wal, Met(disk), recovered, known.cluster, recovered.snapshot.meta.membership)
+        # Its first start was cut off, or it waits to be added: as if it were empty.
+        wal.close()
+    cluster, neighbours = await _introduce(config, tls)
+    return await asyncio.to_thread(_begin, config, disk, cluster, neighbours)
+
+
+def _begin(config: MemberConfig, disk: RealDisk, cluster: str, membership: Membership) -> Found:
+    """Make durable whose directory it is, and the first membership as the state before all entries."""
+    identity.claim(disk, identity.Identity(cluster, config.id))
+    wal, recovered = Wal.open(disk)
+    if config.initial:
+        recovered = Recovered(snapshot=Snapshot(SnapshotMeta(0, 0, membership)))
+        wal.write(Write(number=0, snapshot=recovered.snapshot))
+    return Found(disk, wal, Met(disk), recovered, cluster, membership)
+
+
+async def _introduce(config: MemberConfig, tls: ssl.SSLContext | None) -> tuple[str, Membership]:
+    """Ask the others. The cluster's id, and its members as far as known."""
+    if config.initial:
+        others = [address for member, address in config.initial.items() if member != config.id]
+        for status, _ in await _statuses(others, tls):
+            _refuse_wiped(config, status)
+        return config.cluster_id, Membership(voters=dict(config.initial))
+    if not config.join:
+        raise ConfigError(
+            "data_dir",
+            f"{config.data_dir} is empty: name the initial members of a new cluster, or addresses of one to join",
+        )
+    while not (answers := await _statuses(config.join, tls)):
+        await asyncio.sleep(_ASK_AGAIN_S)
+    for status, _ in answers:
+        _refuse_wiped(config, status)
+    latest, cluster = max(answers, key=lambda answer: (answer[0].raft.term, answer[0].raft.commit))
+    return cluster, latest.raft.membership
+
+
+async def _statuses(addresses: Iterable[str], tls: ssl.SSLContext | None) -> list[tuple[MemberStatus, str]]:
+    """Of those who answer."""
+    asked = [ask_status(address, tls, timeout_s=_ASK_S) for address in addresses]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable | ProtocolError):
+            raise answer
+    return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+
+def _refuse_wiped(config: MemberConfig, status: MemberStatus) -> None:
+    if config.id not in status.met:
+        return
+    address = status.raft.membership.address(config.id) or config.address
+    raise ConfigError(
+        "data_dir",
+        f"{config.data_dir} is empty, but {status.raft.id!r} has met {config.id!r} before: it may have voted, and "
+        f"acknowledged entries, which it does not know any more. It must come back as a new member:\n"
+        f"  leasekit --store raft://... raft remove {config.id}\n"
+        f"  leasekit --store raft://... raft add NEW_ID {address}\n"
+        f"  leasekit raft serve --id NEW_ID --listen {config.address} --join ... --data {config.data_dir}",
+    )
