@@ -11,8 +11,9 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from support.consul import ConsulCluster
 from support.etcd import EtcdCluster
+from support.ports import Reservation
 
-__all__ = ["ConsulCluster", "DurableEtcd", "EtcdCluster", "etcd_requests"]
+__all__ = ["ConsulCluster", "DurableEtcd", "EtcdCluster", "Reservation", "etcd_requests"]
 
 # etcd counts every message that a client sends it, those within a stream too.
 _COUNTER = "grpc_server_msg_received_total{"
@@ -21,8 +22,8 @@ _COUNTER = "grpc_server_msg_received_total{"
 class DurableEtcd(EtcdCluster):
     """An etcd server that waits for its disk, with etcd's own default timings."""
 
-    def __init__(self) -> None:
-        super().__init__(election_timeout_ms=1000, heartbeat_ms=100)
+    def __init__(self, size: int = 1) -> None:
+        super().__init__(size, election_timeout_ms=1000, heartbeat_ms=100)
 
     def _command(self, index: int) -> list[str | Path]:
         return [part for part in super()._command(index) if not str(part).startswith("--unsafe-no-fsync")]

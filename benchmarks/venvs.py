@@ -15,6 +15,7 @@ REQUIREMENTS = {
     "etcd3": ("etcd3==0.12.0", "protobuf==3.20.3", "tenacity<7"),
     "aetcd": ("aetcd==1.0.0",),
     "tooz": ("tooz[etcd3gw]==9.1.0",),
+    "pysyncobj": ("pysyncobj==0.3.14", "setuptools<81"),
     "plots": ("matplotlib==3.10.*",),
     "stubs": ("grpcio-tools==1.49.1", "setuptools<81"),
 }
