@@ -61,6 +61,10 @@ class Unsettled(Exception):
     """A request was given up: it may have been done, or may yet be."""
 
 
+class Denied(Exception):
+    """A request was given up after the answer that it was surely not done."""
+
+
 class Client:
     """One client. Subclasses say what it does in `life`."""
 
@@ -98,19 +102,24 @@ class Client:
             yield from self._turn_elsewhere(response)
 
     def perform(self, command: Command, tries: int = 12) -> Does:
-        """The outcome of `command`, done once however often it is sent. Raises Unsettled."""
+        """The outcome of `command`, done once however often it is sent. Raises Unsettled, Denied."""
         if not self._session:
             yield from self.open_session()
         reference, asked_at = self.site.reference, self.site.reference.horizon
         self._sequence += 1
         sequence = self._sequence
         data = encode(Proposal(self._session, sequence, sequence - 1, command))
+        denied = True
         for _ in range(tries):
             response = yield Ask(lambda number: Propose(id=number, command=data), self.patience_s())
             if isinstance(response, Done):
                 assert not isinstance(response.result, bool | None)
                 reference.answered(self._session, sequence, response.result, asked_at)  # type: ignore[arg-type]
                 return response.result
+            denied = denied and _is_denial(response)
+            if denied and self.rng.random() < 0.1:
+                reference.denied(self._session, sequence)
+                raise Denied
             yield from self._turn_elsewhere(response)
         raise Unsettled
 
@@ -186,3 +195,9 @@ class Client:
                 self._connection.close()
                 self._connection = None
             self._resume(None)
+
+
+def _is_denial(response: Response | None) -> bool:
+    """Whether it says that the request was surely not done."""
+    unavailable = isinstance(response, Refused) and response.problem is Problem.UNAVAILABLE
+    return unavailable or isinstance(response, NotLeader)

@@ -111,7 +111,7 @@ class Nemesis:
     def _break_disk(self) -> None:
         operation = self._rng.choice(["append", "datasync", "datasync", "create", "rename", "sync_directory", "delete"])
         error = DiskFull if self._rng.random() < 0.2 else DiskFailed
-        self._machine().disk.fail_next(operation, error, skip=self._rng.randint(0, 3))
+        self._machine().break_disk(operation, error, self._rng.randint(0, 3))
 
     def _slow_disk(self) -> None:
         machine = self._machine()

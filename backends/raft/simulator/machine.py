@@ -10,9 +10,10 @@ from typing import Protocol
 from leasekit.backends.raft.core.config import Config
 from leasekit.backends.raft.core.messages import Message
 from leasekit.backends.raft.core.types import Membership, Snapshot, SnapshotMeta, Write
+from leasekit.backends.raft.requests import ChangeMembership
 from leasekit.backends.raft.server import Freeze, Server, ServerConfig
 from leasekit.backends.raft.simulator.connection import Connection
-from leasekit.backends.raft.simulator.invariants import Invariants, View, Violation
+from leasekit.backends.raft.simulator.invariants import Invariants, View, Violation, ensure
 from leasekit.backends.raft.simulator.network import Network
 from leasekit.backends.raft.simulator.schedule import Action, MachineClock, Schedule
 from leasekit.backends.raft.simulator.settings import Settings
@@ -24,6 +25,8 @@ from leasekit.backends.raft.wire import decode_message, decode_request, encode_m
 
 ELECTION_TICKS = 10
 HEARTBEAT_TICKS = 2
+ROUNDS_MAX = 1000
+"""Of outputs that one event may bring about."""
 
 
 class Cluster(Protocol):
@@ -35,6 +38,8 @@ class Cluster(Protocol):
     trace: Trace
     counts: Counter[str]
     invariants: Invariants
+    healed: bool
+    """Whether the run is in its second phase."""
 
     def deliver(self, to: str, body: bytes) -> None:
         """A message has come through the network."""
@@ -58,6 +63,7 @@ class Machine:
         self._rng = rng
         self._bootstrap = bootstrap
         self._life = 0
+        self._retired = False
         self._paused_until_s = 0.0
         self._held_back: list[Action] = []
         self._wal: Wal | None = None
@@ -71,6 +77,8 @@ class Machine:
     def start(self) -> None:
         """Start the member, from what is on the disk."""
         assert self.server is None
+        if self._retired:
+            return
         settings = self._cluster.settings
         self._life += 1
         try:
@@ -109,6 +117,12 @@ class Machine:
         for connection in connections.values():
             connection.break_off()
 
+    def retire(self) -> None:
+        """Switch it off for good."""
+        self._retired = True
+        if self.server is not None:
+            self.crash()
+
     def start_if_down(self) -> None:
         """Start the member unless it runs."""
         if self.server is None:
@@ -116,9 +130,23 @@ class Machine:
 
     def heal(self) -> None:
         """Nothing is wrong with this machine any more."""
-        self.disk._failures.clear()  # XXX
+        self.disk.hook = None
         self.free_disk()
         self.mend_disk()
+
+    def break_disk(self, operation: str, error: type[DiskFailed], after: int) -> None:
+        """Let this operation fail once, after it was done so many times."""
+        left = after
+
+        def fail(doing: str, name: str) -> None:
+            nonlocal left
+            if doing == operation:
+                left -= 1
+                if left < 0:
+                    self.disk.hook = None
+                    raise error(f"injected: cannot {doing} {name}")
+
+        self.disk.hook = fail
 
     def free_disk(self) -> None:
         """There is room on the disk again."""
@@ -182,6 +210,8 @@ class Machine:
 
         def ask() -> None:
             assert self.server is not None
+            if self._cluster.healed and isinstance(request, ChangeMembership):
+                return  # while a bare majority runs, a change that is all right could rightly be the last one
             self._connections[connection.number] = connection
             self.server.request(connection.number, request)
 
@@ -231,7 +261,10 @@ class Machine:
     def _drain(self) -> None:
         server = self.server
         assert server is not None
+        rounds = 0
         while server.has_output:
+            rounds += 1
+            ensure(rounds < ROUNDS_MAX, "a member never comes to rest", self.name)
             output = server.output()
             if output.write is not None:
                 self._cluster.invariants.wrote(self.name, output.write)

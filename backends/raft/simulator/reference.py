@@ -47,6 +47,7 @@ class Reference:
         self._sessions: dict[bytes, int] = {}
         self._acknowledged: dict[int, int] = {}
         self._answers: dict[tuple[int, int], tuple[int, outcomes.Outcome]] = {}
+        self._denied: set[tuple[int, int]] = set()
         self._believers: dict[str, tuple[str, int, float]] = {}
 
     # The log.
@@ -65,6 +66,7 @@ class Reference:
         acknowledged = max(self._acknowledged[proposal.session], proposal.acknowledged)
         self._acknowledged[proposal.session] = acknowledged
         asked = (proposal.session, proposal.sequence)
+        ensure(asked not in self._denied, "done, after it was said that it surely was not", proposal)
         if proposal.sequence <= acknowledged or asked in self._answers:
             self._counts["repeated commands"] += 1
             return
@@ -173,6 +175,12 @@ class Reference:
         ensure(index > asked_at, "done before it was asked for", session, sequence, index, asked_at)
         self.horizon = max(self.horizon, index)
         return index
+
+    def denied(self, session: int, sequence: int) -> None:
+        """Every copy of this command was answered with: surely not done. None will be sent again."""
+        asked = (session, sequence)
+        ensure(asked not in self._answers, "said to be surely not done, but it is", session, sequence)
+        self._denied.add(asked)
 
     def opened(self, nonce: bytes, session: int) -> None:
         """A session was opened."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from leasekit.backends.raft.simulator import models
-from leasekit.backends.raft.simulator.clients import Client, Does, Unsettled
+from leasekit.backends.raft.simulator.clients import Client, Denied, Does, Unsettled
 from leasekit.backends.raft.simulator.faults import Nemesis, Operator
 from leasekit.backends.raft.simulator.invariants import Violation, ensure
 from leasekit.backends.raft.simulator.linearizability import check
@@ -50,7 +50,7 @@ class Probe(Client):
                     yield from self.perform(Transact((), (Put("probe", value),)), tries=100)
                     committed = yield from self.read(Get("probe"), tries=100)
                     break
-                except Unsettled:
+                except (Unsettled, Denied):
                     continue
             ensure(committed.reads[0][0].value == value, "a read after a write does not show it", committed, value)
         self.finished = True
@@ -86,10 +86,10 @@ def simulate(seed: int, *, tell: Callable[[str], None] | None = None) -> Result:
 
 def _run(world: World) -> None:
     nemesis = Nemesis(world, world.new_rng())
-    world.clients.append(Operator("operator", world, world.new_rng()))
+    operator = Operator("operator", world, world.new_rng())
     _until(world, world.settings.safety_s)
     nemesis.stop()
-    world.clients[-1].stopping = True
+    operator.stopping = True
     _check_liveness(world)
     _check_history(world)
 

@@ -9,7 +9,7 @@ from leasekit.backends.raft.kv import outcomes
 from leasekit.backends.raft.kv.commands import Grant, Renew, Revoke, Transact
 from leasekit.backends.raft.requests import Event, NotLeader, Refused, Response, Unwatch, Watch
 from leasekit.backends.raft.simulator import models
-from leasekit.backends.raft.simulator.clients import Client, Does, Site, Sleep, Unsettled
+from leasekit.backends.raft.simulator.clients import Client, Denied, Does, Site, Sleep, Unsettled
 from leasekit.backends.raft.simulator.connection import Connection
 from leasekit.backends.raft.simulator.linearizability import Operation
 from leasekit.backends.raft.simulator.reference import SLOWEST
@@ -45,7 +45,7 @@ class Registers(Client):
         self._value += 1
         return f"{self.name}:{self._value}"
 
-    def _record(self, asked: object, doing: Does) -> Does:
+    def _record(self, asked: models.Read | models.Write | models.Cas, doing: Does) -> Does:
         now_s = self.site.schedule.now_s
         # As long as no answer has come, it may have been done: also if the run ends before.
         place = len(self._history)
@@ -53,6 +53,9 @@ class Registers(Client):
         try:
             output = yield from doing
         except Unsettled:
+            return
+        except Denied:
+            self._history[place] = replace(operation, input=models.Read(asked.key))
             return
         self.done += 1
         self._history[place] = replace(operation, output=output, returned=self.site.schedule.now_s)
@@ -94,7 +97,7 @@ class Several(Client):
                     change = Delete(names[1]) if self.rng.random() < 0.4 else Put(names[1], value)
                     ops = (Put(names[0], value), change, Get("m/", prefix=True))
                     yield from self.perform(Transact(compares, ops))
-            except Unsettled:
+            except (Unsettled, Denied):
                 pass
 
 
@@ -117,7 +120,7 @@ class Elector(Client):
                 if token is not None:
                     self.led += 1
                     yield from self._lead(token)
-            except Unsettled:
+            except (Unsettled, Denied):
                 self._lease_id = ""
 
     def _campaign(self) -> Does:

@@ -38,6 +38,7 @@ class World:
         self.history: list[Operation] = []
         self.clients: list[Client] = []
         self.machines: dict[MemberId, Machine] = {}
+        self.healed = False
         self.views: dict[MemberId, View] = {}
         self._machines_made = 0
         self._connections_made = 0
@@ -96,7 +97,8 @@ class World:
 
     def leader(self) -> MemberId | None:
         """Who leads in the latest term, as far as is known."""
-        return self.invariants.leader()
+        leader = self.invariants.leader()
+        return leader if leader in self.machines else None
 
     def add_machine(self) -> MemberId:
         """Start a new, empty member that nobody knows yet."""
@@ -132,9 +134,7 @@ class World:
             self.schedule.after(self.rng.expovariate(1 / 2), lambda name=name: self._switch_off(name))  # type: ignore[misc]
 
     def _switch_off(self, name: MemberId) -> None:
-        machine = self.machines.pop(name)
-        if machine.server is not None:
-            machine.crash()
+        self.machines.pop(name).retire()
 
     def _check_state(self, machine: Machine, applied: int) -> None:
         """State-machine safety: at the same index all members are the same, and as the reference says."""
@@ -153,6 +153,7 @@ class World:
 
     def heal(self) -> list[MemberId]:
         """Mend the network and the disks; start all members, or a random core without which nothing could go on."""
+        self.healed = True
         self.network.heal()
         self.network.weather = type(self.network.weather)()
         core = self._core() if self.settings.core_only else list(self.machines)
