@@ -118,15 +118,15 @@ def pass_ticks(raft: Raft, ticks: int) -> list[Message]:
 def elect(raft: Raft) -> list[Message]:
     """Have all voters choose `raft`; what it sends as leader."""
     raft.campaign()
-    for _ in range(2):
-        for message in drain(raft):
+    while (sent := drain(raft)) and raft.role is not Role.LEADER:
+        for message in sent:
             match message:
                 case PreVote(to=voter, term=term):
                     raft.step(PreVoteReply(sender=voter, to=raft.id, term=term, granted=True))
                 case Vote(to=voter, term=term):
                     raft.step(VoteReply(sender=voter, to=raft.id, term=term, granted=True))
     assert raft.role is Role.LEADER
-    return drain(raft)
+    return sent
 
 
 def leading(raft: Raft) -> Leader:
