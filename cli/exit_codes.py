@@ -13,8 +13,10 @@ from leasekit import errors
 OK = 0
 NO = 1
 USAGE = 2
+DAMAGED = 65
 UNAVAILABLE = 69
 INTERNAL = 70
+DISK = 74
 NOT_ACQUIRED = 75
 PROTOCOL = 76
 REFUSED = 77

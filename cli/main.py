@@ -29,6 +29,7 @@ COMMANDS = {
     "transfer": ("operate", "ask the leader to hand over to a candidate"),
     "doctor": ("doctor", "check the store and this machine's clocks"),
     "demo": ("demo", "leaders that fail and are replaced, on this machine"),
+    "raft": ("raft", "leasekit's own store: run its members, look after them"),
     "completion": ("completion", "print the completion script for a shell"),
 }
 

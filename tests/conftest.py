@@ -10,7 +10,7 @@ import pytest
 
 from support.binaries import MISSING
 from support.children import left_behind
-from support.servers import ConsulCluster, EtcdCluster
+from support.servers import ConsulCluster, EtcdCluster, RaftCluster
 from support.signals import restore_defaults
 
 
@@ -41,6 +41,13 @@ def consul() -> Iterator[ConsulCluster]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def raft() -> Iterator[RaftCluster]:
+    """One member of leasekit's own store, shared by the worker's tests: leave it running."""
+    with RaftCluster() as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def etcd_cluster() -> Iterator[EtcdCluster]:
     """Three etcd 3.5 servers for this test alone, to be broken at will."""
@@ -52,6 +59,13 @@ def etcd_cluster() -> Iterator[EtcdCluster]:
 def consul_cluster() -> Iterator[ConsulCluster]:
     """Three Consul servers for this test alone, to be broken at will."""
     with ConsulCluster(size=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def raft_cluster() -> Iterator[RaftCluster]:
+    """Three members of leasekit's own store for this test alone, to be broken at will."""
+    with RaftCluster(size=3) as cluster:
         yield cluster
 
 

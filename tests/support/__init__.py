@@ -6,6 +6,7 @@ Servers (`support.servers`): context managers on loopback, free ports, data in a
                 auth_token_ttl_s=300, election_timeout_ms=500, heartbeat_ms=50, peer_links=False)
     ConsulCluster(size=1, tls=None | "server" | "mutual", acl_token=None, session_ttl_min="1s",
                   max_connections_per_client=None)
+    RaftCluster(size=1, tls=None | "server" | "mutual", election_timeout_ms=250, heartbeat_ms=50)
 
     .endpoints                  ["127.0.0.1:port", ...], one per server
     .url(prefix, **options)     a store URL with ca, cert and key where TLS needs them; endpoints=[proxy.address]
@@ -20,6 +21,7 @@ Servers (`support.servers`): context managers on loopback, free ports, data in a
     EtcdCluster.etcdctl(*args)  run etcdctl, return its stdout
     EtcdCluster.isolate(i)      cut server i off from its peers, not from clients, until `.reunite()`; peer_links=True
     ConsulCluster.http(method, path, body=None)   one request, returns (status, body)
+    RaftCluster.status(i)       how member `m<i>` sees itself; None if it does not answer
 
 All of it blocks: from a coroutine use `await asyncio.to_thread(cluster.kill, 0)`.
 
@@ -40,6 +42,7 @@ Candidates in processes of their own, and what they believed (`support.team`, `s
         first = team.enlist(store, "first"); first.tell("resign"); first.pause(); first.kill()
         reign = team.wait_valid(above=token); team.wait_over(reign); team.queue(store)
 
-Fixtures (tests/conftest.py): `etcd`, `etcd34`, `consul`: one server each, shared by a worker's tests, so leave it
-running and use `prefix` (unique per test); `etcd_cluster`, `consul_cluster`: three servers for one test alone.
+Fixtures (tests/conftest.py): `etcd`, `etcd34`, `consul`, `raft`: one server each, shared by a worker's tests, so leave
+it running and use `prefix` (unique per test); `etcd_cluster`, `consul_cluster`, `raft_cluster`: three servers for one
+test alone.
 """

@@ -2,5 +2,6 @@
 
 from support.consul import ConsulCluster
 from support.etcd import EtcdCluster
+from support.raft_cluster import RaftCluster
 
-__all__ = ["ConsulCluster", "EtcdCluster"]
+__all__ = ["ConsulCluster", "EtcdCluster", "RaftCluster"]

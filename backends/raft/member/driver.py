@@ -59,8 +59,9 @@ class Driver:
     Args:
         about_process: adds to a status what only the process knows.
         know: told of each new membership.
-        crashed: told once of an error that is a fault of the program, or of a log that this version cannot apply.
-            Nothing runs after that.
+        ended: told once why this member takes no part any more. After a disk failure it still answers, that it is
+            unavailable; after any other error, which is a fault of the program or an entry that this version cannot
+            apply, it does nothing.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Driver:
         *,
         about_process: Callable[[MemberStatus], MemberStatus],
         know: Callable[[Membership], None],
-        crashed: Callable[[BaseException], None],
+        ended: Callable[[BaseException], None],
     ) -> None:
         self.server = server
         self.disk_failure: DiskFailed | None = None
@@ -80,7 +81,7 @@ class Driver:
         self._timing = timing
         self._met = met
         self._strangers: dict[MemberId, list[Message]] = {}
-        self._about_process, self._know, self._crashed = about_process, know, crashed
+        self._about_process, self._know, self._ended = about_process, know, ended
         self._loop = asyncio.get_running_loop()
         self._disk: Disk | None = None
         self._inbox: list[Message | tuple[Client, Request]] = []
@@ -176,6 +177,7 @@ class Driver:
             self.disk_failure = error
             _LOG.error("%s: the disk failed, this member takes no part any more: %s", self.server.raft.id, error)
             self._turn(lambda: self.server.disk_failed(str(error)))
+            self._ended(error)
 
     # Turns.
 
@@ -250,7 +252,7 @@ class Driver:
         if self.running:
             self.stop()
             _LOG.critical("%s stops: %s: %s", self.server.raft.id, type(error).__name__, error, exc_info=error)
-            self._crashed(error)
+            self._ended(error)
 
     # Time.
 

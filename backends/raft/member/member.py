@@ -20,6 +20,7 @@ from leasekit.backends.raft.requests import MemberStatus, Response, TransferLead
 from leasekit.backends.raft.server import Server, ServerConfig
 from leasekit.backends.raft.transport import Identity, Listener, PeerLinks
 from leasekit.clock import SYSTEM_CLOCK
+from leasekit.errors import ConfigError
 
 _LOG = logging.getLogger("leasekit.raft")
 
@@ -104,7 +105,11 @@ class Member:
             self._ended.set_result(None)
 
     async def ended(self) -> None:
-        """Return after `stop`. Raises what ended this member before that: a fault, or a log that it cannot apply."""
+        """Return after `stop`. Raises what ended this member before that, which is then to be stopped.
+
+        Raises:
+            DiskFull, DiskFailed: until it is stopped, clients are answered that it is unavailable.
+        """
         assert self._ended is not None, "not started"
         await asyncio.shield(self._ended)
 
@@ -146,13 +151,17 @@ class Member:
             found.met.members,
             about_process=self._about_process,
             know=self._know,
-            crashed=self._crash,
+            ended=self._end,
         )
 
     async def _listen(self) -> None:
         assert self._listener is not None
         host, port = split_address(self._config.address)
-        await self._listener.start(host, port)
+        try:
+            await self._listener.start(host, port)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise ConfigError("listen", f"{self._config.address} cannot be had: {why}") from error
 
     def _know(self, membership: Membership) -> None:
         # Until it has a log, one that joins believes those who told it of the cluster.
@@ -166,7 +175,7 @@ class Member:
             status, log_bytes=usage.log_bytes, free_bytes=usage.free_bytes, version=self._version
         )
 
-    def _crash(self, error: BaseException) -> None:
+    def _end(self, error: BaseException) -> None:
         assert self._ended is not None
         if not self._ended.done():
             self._ended.set_exception(error)
