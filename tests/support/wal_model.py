@@ -31,6 +31,15 @@ Step = list[Write] | Compact
 """One call: `write_all`, or `compact`."""
 
 
+def an_entry(index: int, term: int = 1) -> Entry:
+    return Entry(index, term, EntryKind.COMMAND, f"entry {index} of term {term}".encode())
+
+
+def entries(first: int, end: int, term: int = 1) -> tuple[Entry, ...]:
+    """Those from `first` to the one before `end`."""
+    return tuple(an_entry(index, term) for index in range(first, end))
+
+
 def do(wal: Wal, step: Step) -> None:
     """Do it to a real log."""
     if isinstance(step, Compact):

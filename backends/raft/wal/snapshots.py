@@ -35,6 +35,13 @@ def is_snapshot(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def parse_name(name: str) -> tuple[int, int]:
+    """The index and the term. Only of what `is_snapshot`."""
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), int(match[2])
+
+
 def save(disk: Disk, snapshot: Snapshot, tally: Tally) -> None:
     """Return when the snapshot is durable under its name. One of the same name is replaced at one stroke."""
     name = name_of(snapshot.meta.index, snapshot.meta.term)
