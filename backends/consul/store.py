@@ -15,9 +15,11 @@ from leasekit.backends.consul.view import Target
 from leasekit.backends.consul.watches import Subscription, WatchHub
 from leasekit.errors import ConfigError, LeaseLost, ProtocolError
 from leasekit.store import (
+    Absent,
     Capabilities,
     Committed,
     Compare,
+    Delete,
     Entry,
     Get,
     Health,
@@ -123,7 +125,7 @@ class ConsulStore(Store):
             return None
         committed = transaction.committed(self._expected(answer, writes=transaction.writes), index_before)
         if transaction.writes:
-            self._remember(ops, committed)
+            self._remember(compares, ops, committed)
         return committed
 
     def watch(self, key: str, *, prefix: bool = False, after: int) -> Subscription:
@@ -146,15 +148,22 @@ class ConsulStore(Store):
         await self._watches.aclose()
         await self._agents.aclose()
 
-    def _remember(self, ops: Sequence[Op], committed: Committed) -> None:
+    def _remember(self, compares: Sequence[Compare], ops: Sequence[Op], committed: Committed) -> None:
+        """What the transaction left behind is known, as of its revision: watches from there need not ask first."""
+        absent = {compare.key for compare in compares if isinstance(compare, Absent)}
         reads = iter(committed.reads)
         shown: dict[Target, tuple[Entry, ...]] = {}
         for op in ops:
             if isinstance(op, Get):
                 shown[Target(op.key, op.prefix)] = next(reads)
-            else:
-                # What was read before a write is not as of the transaction's revision.
-                shown.clear()
+                continue
+            # What was read before a write is not as of the transaction's revision.
+            shown = {target: entries for target, entries in shown.items() if not target.covers(op.key)}
+            if isinstance(op, Delete):
+                shown[Target(op.key, prefix=False)] = ()
+            elif op.key in absent:  # else it may have been created earlier, at a revision that is not told
+                revision = committed.revision
+                shown[Target(op.key, prefix=False)] = (Entry(op.key, op.value, revision, revision, op.lease_id),)
         for target, entries in shown.items():
             self._watches.reads.remember(target, committed.revision, entries)
 

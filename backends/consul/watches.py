@@ -219,9 +219,9 @@ class _Feed:
     async def _next_answer(self) -> tuple[tuple[Entry, ...], int, list[Subscription]] | None:
         """What the next query shows, and who has waited for it from before it was asked; None if interrupted."""
         joining = [subscription for subscription in self.subscribers if not subscription.begun]
-        # After an error nothing is known of the store: ask for its present state, which also shows an index that fell.
-        self._blocks = not joining and not self._lost and self._view.index > 0
-        self._query = asyncio.create_task(self._ask(self._view.index if self._blocks else None))
+        index = self._waits_from(joining)
+        self._blocks = index > 0
+        self._query = asyncio.create_task(self._ask(index))
         try:
             await asyncio.wait({self._query})
             if self._query.cancelled():
@@ -234,14 +234,23 @@ class _Feed:
         self._lost = False
         return entries, index, joining
 
-    async def _ask(self, index: int | None) -> tuple[tuple[Entry, ...], int]:
+    def _waits_from(self, joining: Iterable[Subscription]) -> int:
+        """The index after which there may be news for somebody, so that an answer can wait for it; 0: answer at once."""
+        # After an error nothing is known of the store: its present state also shows an index that fell. And whoever
+        # does not know its target as of the index where it begins could not tell news from a sibling's.
+        if self._lost or any(subscription.known is None for subscription in joining):
+            return 0
+        seen = [self._view.index] if self._view.index > 0 else []
+        return min([*seen, *(subscription.after for subscription in joining)], default=0)
+
+    async def _ask(self, index: int) -> tuple[tuple[Entry, ...], int]:
         params = [("consistent", "")]
         if self.target.prefix:
             params.append(("recurse", ""))
-        if index is not None:
+        if index > 0:
             params += [("index", str(index)), ("wait", f"{WAIT_S}s")]
         path = "/v1/kv/" + wire.full_key(self._root, self.target.key)
-        answer = await self._agents.block(path, params, timeout_s=_ANSWER_AT_ONCE_S if index is None else _ANSWER_S)
+        answer = await self._agents.block(path, params, timeout_s=_ANSWER_S if index > 0 else _ANSWER_AT_ONCE_S)
         header = answer.headers.get("X-Consul-Index")
         if answer.status != 200 and (answer.status != 404 or header is None):
             raise failures.failure(answer.status, answer.body, agent=answer.agent, writes=False)

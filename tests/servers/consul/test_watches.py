@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from leasekit.backends.consul import watches
+from leasekit.backends.consul.agents import Agents, Params
+from leasekit.backends.consul.client import Answer
 from leasekit.backends.consul.store import ConsulStore
 from leasekit.errors import OutcomeUnknown, StoreUnavailable
-from leasekit.store import Changed, Delete, Put, Resync
+from leasekit.store import Absent, Changed, Delete, Put, Resync
 from support.proxy import Proxy
 from support.servers import ConsulCluster
 
@@ -144,6 +146,39 @@ async def test_a_store_set_up_anew_says_to_look_again(opened: Open, prefix: str)
         assert (await told(watch, b"new")).revision == revision < put.revision
         await watch.aclose()
         await store.aclose()
+
+
+async def test_watches_from_a_transaction_of_ones_own_ask_nothing_first(
+    opened: Open, server: ConsulCluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, writer = opened(server.url(prefix)), opened(server.url(prefix))
+    lease = await store.grant(10, timeout_s=5)
+    asked: list[bool] = []
+    block = Agents.block
+
+    async def noting(self: Agents, path: str, params: Params, *, timeout_s: float) -> Answer:
+        asked.append("index" in dict(params))
+        return await block(self, path, params, timeout_s=timeout_s)
+
+    monkeypatch.setattr(Agents, "block", noting)
+    claim = Put("e/leader", b"me", lease.id), Delete("e/request")
+    claimed = await commit(store, *claim, compares=(Absent("e/leader"),))
+    # Told exactly: neither the put itself, nor the absent key because a sibling was written.
+    both = {key: store.watch(key, after=claimed.revision) for key in ("e/leader", "e/request")}
+    waiting = {key: asyncio.ensure_future(anext(watch)) for key, watch in both.items()}
+    await commit(writer, Put("e/history", b"1"))
+    await asyncio.sleep(0.2)
+    assert not any(one.done() for one in waiting.values())
+    assert all(asked) and len(asked) >= 2
+    asking = await commit(writer, Put("e/request", b"go"))
+    gone = await commit(writer, Delete("e/leader"))
+    async with asyncio.timeout(5):
+        request, leader = await waiting["e/request"], await waiting["e/leader"]
+    assert isinstance(request, Changed) and isinstance(leader, Changed)
+    assert (request.entry is not None, request.revision) == (True, asking.revision)
+    assert leader.entry is None and leader.revision >= gone.revision
+    for watch in both.values():
+        await watch.aclose()
 
 
 async def test_a_missing_key_is_not_told_because_its_siblings_change(

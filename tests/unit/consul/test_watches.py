@@ -11,6 +11,7 @@ import pytest
 
 from leasekit.backends.consul.agents import Agents
 from leasekit.backends.consul.client import Answer
+from leasekit.backends.consul.view import Target
 from leasekit.backends.consul.watches import FEEDS_MAX, WatchHub
 from leasekit.errors import AuthError, StoreUnavailable
 from leasekit.store import Changed, Entry
@@ -83,6 +84,28 @@ async def test_the_first_query_does_not_block_and_the_next_waits_from_its_index(
     assert second.params["index"] == "5"
     second.reply(9, ("k", 9))
     assert await told == Changed("k", entry("k", 9), 9)
+
+
+async def test_a_watch_from_what_was_just_read_or_written_waits_at_once(agents: StandIn, hub: WatchHub) -> None:
+    hub.reads.remember(Target("k", prefix=False), 5, ())
+    told = asyncio.ensure_future(anext(hub.watch("k", prefix=False, after=5)))
+    first = await agents.asked(1)
+    assert first.params["index"] == "5"
+    first.reply(8)  # a sibling was written
+    second = await agents.asked(2)
+    assert second.params["index"] == "8" and not told.done()
+    second.reply(9, ("k", 9))
+    assert await told == Changed("k", entry("k", 9), 9)
+
+
+async def test_after_an_error_it_asks_for_the_present_state(agents: StandIn, hub: WatchHub) -> None:
+    hub.reads.remember(Target("k", prefix=False), 5, (entry("k", 5),))
+    told = asyncio.ensure_future(anext(hub.watch("k", prefix=False, after=5)))
+    (await agents.asked(1)).answer.set_exception(StoreUnavailable("gone"))
+    again = await agents.asked(2)
+    assert not again.blocks
+    again.reply(7)
+    assert await told == Changed("k", None, 7)
 
 
 async def test_who_joins_is_answered_from_a_query_asked_after_it_came(agents: StandIn, hub: WatchHub) -> None:
