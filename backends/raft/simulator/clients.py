@@ -7,7 +7,7 @@ from top to bottom.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,14 +101,15 @@ class Client:
                 return
             yield from self._turn_elsewhere(response)
 
-    def perform(self, command: Command, tries: int = 12) -> Does:
+    def perform(self, command: Command, tries: int = 12, acknowledged: int | None = None) -> Does:
         """The outcome of `command`, done once however often it is sent. Raises Unsettled, Denied."""
         if not self._session:
             yield from self.open_session()
         reference, asked_at = self.site.reference, self.site.reference.horizon
         self._sequence += 1
         sequence = self._sequence
-        data = encode(Proposal(self._session, sequence, sequence - 1, command))
+        settled = sequence - 1 if acknowledged is None else acknowledged
+        data = encode(Proposal(self._session, sequence, settled, command))
         denied = True
         for _ in range(tries):
             response = yield Ask(lambda number: Propose(id=number, command=data), self.patience_s())
@@ -122,6 +123,16 @@ class Client:
                 raise Denied
             yield from self._turn_elsewhere(response)
         raise Unsettled
+
+    def perform_all(self, commands: Sequence[Command]) -> Does:
+        """Ask for all of `commands` at once, and go on once the last one is done or given up. Needs a session."""
+        first = self._sequence + 1
+        for command in commands[:-1]:
+            self._sequence += 1
+            data = encode(Proposal(self._session, self._sequence, first - 1, command))
+            self._next_id += 1
+            self._send(Propose(id=self._next_id, command=data))
+        yield from self.perform(commands[-1], acknowledged=first - 1)
 
     def read(self, *gets: Get, tries: int = 12) -> Does:
         """What the keys are now. Raises Unsettled."""
@@ -172,10 +183,13 @@ class Client:
         self._next_id += 1
         number = self._waiting_for = self._next_id
         self.site.schedule.after(wish.timeout_s, lambda: self._give_up(number))
+        self._send(wish.request(number))
+
+    def _send(self, request: Request) -> None:
         if self._connection is None or not self._connection.open:
             self._connection = self.site.connect(self.name, self._target, self._heard, self._broken)
         if self._connection is not None:
-            self._connection.send(wish.request(number))
+            self._connection.send(request)
 
     def _heard(self, response: Response) -> None:
         if response.id == self._waiting_for:

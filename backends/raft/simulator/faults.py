@@ -32,12 +32,13 @@ class Nemesis:
         self._world = world
         self._rng = rng
         self._stopped = False
-        self._kinds = {
+        self._kinds: dict[str, Callable[[], None]] = {
             "crash one": lambda: self._crash([self._any()]),
             "crash leader": lambda: self._crash([self._world.leader() or self._any()]),
             "crash several": self._crash_several,
             "pause": self._pause,
             "partition": self._partition,
+            "divergence": self._diverge,
             "clog": self._clog,
             "disk full": self._fill_disk,
             "disk error": self._break_disk,
@@ -99,6 +100,28 @@ class Nemesis:
         self._world.network.cut(partition(self._rng, list(self._world.machines), self._world.leader()))
         self._later(self._rng.choice([0.3, 2.0, 5.0]), self._world.network.heal)
 
+    def _diverge(self) -> None:
+        """Cut the leader off for an election or two, then bring it back and take away whoever followed it."""
+        leader = self._world.leader()
+        if leader is None:
+            return
+        network = self._world.network
+        others = [member for member in self._world.machines if member != leader]
+        friends = self._rng.sample(others, self._rng.choice([0, 0, 1]) if len(others) > 2 else 0)
+        side = [leader, *friends]
+        links = [(a, b) for a in side for b in others if b not in side]
+        network.heal()
+        network.cut([*links, *((b, a) for a, b in links)])
+
+        def meet_again() -> None:
+            network.heal()
+            successor = self._world.leader()
+            if successor is not None and successor != leader and self._rng.random() < 0.6:
+                self._crash([successor])
+
+        timeout_s = self._world.settings.election_timeout_s
+        self._world.schedule.after(timeout_s * self._rng.uniform(1, 5), lambda: None if self._stopped else meet_again())
+
     def _clog(self) -> None:
         sender, to = self._rng.sample(list(self._world.machines), 2)
         self._world.network.clog(sender, to, self._rng.uniform(0, 5))
@@ -132,13 +155,15 @@ class Operator(Client):
             yield Sleep(self.rng.expovariate(1 / 0.7))
             wish = self.rng.choice(self._wishes)
             if wish == "transfer":
-                to = self.rng.choice([None, self.rng.choice(list(self._world.membership.voters))])
-                yield from self._wish(lambda number, to=to: TransferLeadership(id=number, to=to))
+                yield from self._transfer(self.rng.choice([None, self.rng.choice(list(self._world.membership.voters))]))
             elif wish == "snapshot":
                 self.turn_to(self.rng.choice(self._world.members()))
                 yield Ask(lambda number: TakeSnapshot(id=number), 0.5)
             else:
                 yield from self._churn()
+
+    def _transfer(self, to: MemberId | None) -> Does:
+        yield from self._wish(lambda number: TransferLeadership(id=number, to=to))
 
     def _churn(self) -> Does:
         voters, learners = list(self._world.membership.voters), list(self._world.membership.learners)

@@ -83,20 +83,27 @@ class Invariants:
     def persisted(self, member: MemberId, number: int) -> None:
         """The disk of `member` has made everything up to write `number` durable."""
         self.disks.persisted(member, number)
+        state = self.disks.durable[member].state
+        if state.vote is not None:
+            self._check_vote(member, state.term, state.vote)
 
     def sent(self, message: Message) -> None:
         """`message` leaves its sender."""
         durable = self.disks.durable[message.sender]
         match message:
             case Vote():
-                self.candidates.setdefault(message.term, {})[message.sender] = None
+                candidates = self.candidates.setdefault(message.term, {})
+                self._counts["transfers"] += message.transfer and message.sender not in candidates
+                candidates[message.sender] = None
                 self._check_vote(message.sender, message.term, message.sender)
             case VoteReply(granted=True):
                 self._check_vote(message.sender, message.term, message.to)
                 safe = (durable.state.term, durable.state.vote) == (message.term, message.to)
                 ensure(safe or durable.state.term > message.term, "a vote is sent before it is durable", message)
             case AppendReply(rejected=False):
-                ensure(durable.state.term >= message.term, "entries are acknowledged before the term is durable", message)
+                ensure(
+                    durable.state.term >= message.term, "entries are acknowledged before the term is durable", message
+                )
                 ensure(durable.last_index >= message.index, "entries are acknowledged before they are durable", message)
 
     def looked(self, view: View) -> None:
@@ -178,6 +185,9 @@ class Invariants:
         if not new:
             return
         self._counts["elections"] += 1
+        voters = [voter for voter in view.membership.voters if self._votes.get((voter, view.term)) == view.member]
+        enough = len(voters) >= majority(len(view.membership.voters))
+        ensure(enough, "elected without a majority of votes", view, voters)
         index = max((index for term, index in self._committed_in.items() if term < view.term), default=0)
         told = self.disks.told[view.member]
         ensure(told.holds(index, self.committed[index][0]), "a leader lacks a committed entry", view, index)

@@ -91,7 +91,9 @@ class Machine:
             return
         if recovered.snapshot.meta.index == 0 and self._bootstrap is not None:
             recovered = replace(recovered, snapshot=Snapshot(SnapshotMeta(membership=self._bootstrap)))
-        self._cluster.trace.note("start", self.name, recovered.hard_state, recovered.snapshot.meta, len(recovered.entries))
+        self._cluster.trace.note(
+            "start", self.name, recovered.hard_state, recovered.snapshot.meta, len(recovered.entries)
+        )
         self._cluster.invariants.started(self.name, recovered)
         self.server = Server(self.name, recovered, self._config(), random.Random(self._rng.getrandbits(64)), self.clock)
         self._later(self._rng.uniform(0, self._tick_s), self._tick)

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from leasekit.backends.raft.kv.commands import Transact
 from leasekit.backends.raft.simulator import models
 from leasekit.backends.raft.simulator.clients import Client, Denied, Does, Unsettled
 from leasekit.backends.raft.simulator.faults import Nemesis, Operator
 from leasekit.backends.raft.simulator.invariants import Violation, ensure
 from leasekit.backends.raft.simulator.linearizability import check
 from leasekit.backends.raft.simulator.world import World
-from leasekit.backends.raft.kv.commands import Transact
 from leasekit.store import Get, Put
 
 LIVENESS_S = 60.0
@@ -65,8 +65,7 @@ def simulate(seed: int, *, tell: Callable[[str], None] | None = None) -> Result:
         _run(world)
     except Violation as error:
         violation = str(error)
-    except Exception:
-        # The code under test has stumbled, for instance over one of its own assertions.
+    except Exception:  # noqa: BLE001  # the code under test has stumbled, perhaps over one of its own assertions
         violation = traceback.format_exc()
     if world is None:
         return Result(seed=seed, digest="", violation=violation)

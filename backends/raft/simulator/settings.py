@@ -13,6 +13,7 @@ FAULTS = (
     "crash several",
     "pause",
     "partition",
+    "divergence",
     "clog",
     "disk full",
     "disk error",
@@ -54,6 +55,7 @@ class Settings:
     registers: int
     register_clients: int
     several_clients: int
+    bursts: int
     electors: int
     watchers: int
 
@@ -84,6 +86,7 @@ class Settings:
             registers=rng.randint(1, 3),
             register_clients=rng.randint(1, 4),
             several_clients=rng.randint(0, 2),
+            bursts=rng.choice([0, 0, 1, 2]),
             electors=rng.randint(0, 3),
             watchers=rng.randint(0, 2),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import replace
 
@@ -99,6 +100,21 @@ class Several(Client):
                     yield from self.perform(Transact(compares, ops))
             except (Unsettled, Denied):
                 pass
+
+
+class Burst(Client):
+    """Writes many at once and waits for the last alone: a leader that is cut off gets a long tail of its own."""
+
+    def life(self) -> Does:
+        yield from self.open_session()
+        count = 0
+        while not self.stopping:
+            yield Sleep(self.rng.expovariate(1 / 0.4))
+            count += 1
+            puts = [Put(f"b/{self.rng.randint(0, 3)}", f"{self.name}:{count}:{n}".encode()) for n in range(8)]
+            commands = [Transact((), (put,)) for put in puts[: self.rng.randint(1, 8)]]
+            with contextlib.suppress(Unsettled, Denied):
+                yield from self.perform_all(commands)
 
 
 class Elector(Client):

@@ -20,7 +20,7 @@ from leasekit.backends.raft.simulator.reference import Reference
 from leasekit.backends.raft.simulator.schedule import Schedule
 from leasekit.backends.raft.simulator.settings import Settings
 from leasekit.backends.raft.simulator.trace import Trace
-from leasekit.backends.raft.simulator.workload import Elector, Registers, Several, Watcher
+from leasekit.backends.raft.simulator.workload import Burst, Elector, Registers, Several, Watcher
 
 
 class World:
@@ -67,6 +67,8 @@ class World:
             self.clients.append(Registers(name, self, self.new_rng(), self.history, settings.registers))
         for number in range(settings.several_clients):
             self.clients.append(Several(f"several-{number}", self, self.new_rng()))
+        for number in range(settings.bursts):
+            self.clients.append(Burst(f"burst-{number}", self, self.new_rng()))
         ttl_s = self.rng.choice([0.5, 1.5, 4.0])
         for number in range(settings.electors):
             self.clients.append(Elector(f"elector-{number}", self, self.new_rng(), "e/leader", ttl_s))
@@ -169,7 +171,9 @@ class World:
     def _core(self) -> list[MemberId]:
         """Members that are a majority of every membership that may be in force."""
         possible = [self.membership]
-        latest = max((view.membership_index for view in self.views.values() if view.membership == self.membership), default=0)
+        latest = max(
+            (view.membership_index for view in self.views.values() if view.membership == self.membership), default=0
+        )
         possible += [view.membership for view in self.views.values() if view.membership_index >= latest]
         names = list(self.machines)
         self.rng.shuffle(names)
