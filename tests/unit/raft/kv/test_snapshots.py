@@ -9,9 +9,11 @@ import sys
 import pytest
 
 from leasekit.backends.raft.kv.commands import Command, Grant, OpenSession, Proposal, Transact, encode
+from leasekit.backends.raft.kv.leases import LeaseState
 from leasekit.backends.raft.kv.machine import StateMachine
-from leasekit.backends.raft.kv.snapshot import MalformedSnapshot
-from leasekit.store import Get, Put
+from leasekit.backends.raft.kv.sessions import Session
+from leasekit.backends.raft.kv.snapshot import Frozen, MalformedSnapshot
+from leasekit.store import Entry, Get, Put
 from support.binaries import REPOSITORY
 from support.kv_workload import digest, workload
 
@@ -95,3 +97,22 @@ def test_every_cut_of_a_snapshot_is_refused_and_leaves_the_member_as_it_was() ->
 def test_a_snapshot_of_another_index_is_refused(index: int) -> None:
     with pytest.raises(MalformedSnapshot, match="as of 3"):
         StateMachine().restore(small_machine().freeze().encode(), index)
+
+
+FREE, BOUND = Entry("a", b"", 1, 1, None), Entry("a", b"", 1, 1, "2")
+
+
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        Frozen(3, ["b", "a"], {"b": Entry("b", b"", 1, 1, None), "a": FREE}, [], []),
+        Frozen(3, ["a", "a"], {"a": FREE}, [], []),
+        Frozen(3, ["a"], {"a": BOUND}, [LeaseState("1", 5000, 1)], []),
+        Frozen(3, [], {}, [], [(1, Session(b"n")), (1, Session(b"m"))]),
+        Frozen(3, [], {}, [], [(1, Session(b"n")), (2, Session(b"n"))]),
+    ],
+    ids=["order", "twice", "lease", "session", "nonce"],
+)
+def test_a_snapshot_that_contradicts_itself_is_refused(frozen: Frozen) -> None:
+    with pytest.raises(MalformedSnapshot):
+        StateMachine().restore(frozen.encode(), 3)
