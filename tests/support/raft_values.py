@@ -108,7 +108,7 @@ _member_statuses = st.builds(
     version=texts,
     met=st.lists(ids, max_size=3).map(tuple),
 )
-results: SearchStrategy[object] = st.one_of(st.none(), _times, _committed, _outcomes, ids, _member_statuses)
+results: SearchStrategy[object] = st.one_of(st.none(), _times, _committed, _outcomes, _member_statuses)
 responses: SearchStrategy[r.Response] = st.one_of(
     st.builds(r.Done, id=naturals, result=results),
     st.builds(

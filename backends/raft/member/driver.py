@@ -35,14 +35,6 @@ _HELD_BACK_MAX = 100
 """Messages of a member that is being noted; more are dropped, as a network may."""
 
 
-class Links(Protocol):
-    """How messages leave."""
-
-    def send(self, message: Message) -> None: ...
-
-    def update(self, membership: Membership) -> None: ...
-
-
 class Disk(Protocol):
     """What `Storage` does for a turn."""
 
@@ -57,8 +49,9 @@ class Driver:
     """Owns the server. All of it runs on one loop.
 
     Args:
-        about_process: adds to a status what only the process knows.
+        send: sends a message to another member, or drops it.
         know: told of each new membership.
+        about_process: adds to a status what only the process knows.
         ended: told once why this member takes no part any more. After a disk failure it still answers, that it is
             unavailable; after any other error, which is a fault of the program or an entry that this version cannot
             apply, it does nothing.
@@ -67,21 +60,20 @@ class Driver:
     def __init__(
         self,
         server: Server,
-        links: Links,
         timing: Timing,
         met: frozenset[MemberId],
         *,
-        about_process: Callable[[MemberStatus], MemberStatus],
+        send: Callable[[Message], None],
         know: Callable[[Membership], None],
+        about_process: Callable[[MemberStatus], MemberStatus],
         ended: Callable[[BaseException], None],
     ) -> None:
         self.server = server
         self.disk_failure: DiskFailed | None = None
-        self._links = links
         self._timing = timing
         self._met = met
         self._strangers: dict[MemberId, list[Message]] = {}
-        self._about_process, self._know, self._ended = about_process, know, ended
+        self._send, self._know, self._about_process, self._ended = send, know, about_process, ended
         self._loop = asyncio.get_running_loop()
         self._disk: Disk | None = None
         self._inbox: list[Message | tuple[Client, Request]] = []
@@ -92,6 +84,7 @@ class Driver:
         self._due_s = 0.0
         self._warned_s = -_WARN_AGAIN_S
         self._membership: Membership | None = None
+        self._leader: tuple[int, MemberId | None] = 0, None
         self._not_leading = asyncio.Event()
 
     def start(self, disk: Disk) -> None:
@@ -211,7 +204,7 @@ class Driver:
                 self.server.request(*item)
 
     def _give_outputs(self) -> None:
-        server, disk, links = self.server, self._disk, self._links
+        server, disk, send = self.server, self._disk, self._send
         assert disk is not None
         until_s = self._loop.time() + _SLICE_S
         while server.has_output:
@@ -219,7 +212,7 @@ class Driver:
             if server.raft.membership is not self._membership:
                 self._follow_membership()
             for message in output.messages:
-                links.send(message)
+                send(message)
             if output.write is not None:
                 disk.write(output.write)
             for client, response in output.replies:
@@ -229,8 +222,7 @@ class Driver:
             if self._loop.time() > until_s:
                 self._soon()
                 break
-        if server.raft.leading is None:
-            self._not_leading.set()
+        self._note_leader()
 
     def _reply(self, client: Client, response: Response) -> None:
         client.send(response)
@@ -243,9 +235,17 @@ class Driver:
             self._held.discard(client)
             client.hold(False)
 
+    def _note_leader(self) -> None:
+        raft = self.server.raft
+        if raft.leading is None:
+            self._not_leading.set()
+        if raft.leader_id not in (None, self._leader[1]) or (raft.leader_id and raft.term != self._leader[0]):
+            self._leader = raft.term, raft.leader_id
+            says = "leads" if raft.leading is not None else f"follows {raft.leader_id}"
+            _LOG.info("%s %s in term %d", raft.id, says, raft.term)
+
     def _follow_membership(self) -> None:
         self._membership = self.server.raft.membership
-        self._links.update(self._membership)
         self._know(self._membership)
 
     def _crash(self, error: BaseException) -> None:

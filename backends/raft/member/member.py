@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from leasekit.backends.raft import transport
+from leasekit.backends.raft.core.messages import Message
 from leasekit.backends.raft.core.types import Membership
 from leasekit.backends.raft.member import founding
 from leasekit.backends.raft.member.config import MemberConfig, split_address
@@ -58,7 +59,8 @@ class Member:
         self._ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         found = await founding.find(config, security.connecting if security is not None else None)
         identity = Identity(config.id, found.cluster)
-        self._links = PeerLinks(identity, random=Random(SystemRandom().getrandbits(64)), security=security)
+        random = Random(SystemRandom().getrandbits(64))
+        self._links = PeerLinks(identity, random=random, security=security, on_message=self._hear)
         try:
             self._driver = self._make_driver(found)
             self._storage = Storage(
@@ -143,14 +145,13 @@ class Member:
         timing = self._config.timing
         random = Random(SystemRandom().getrandbits(64))
         server = Server(self._config.id, found.recovered, ServerConfig(core=timing.core), random, SYSTEM_CLOCK)
-        assert self._links is not None
         return Driver(
             server,
-            self._links,
             timing,
             found.met.members,
-            about_process=self._about_process,
+            send=self._send,
             know=self._know,
+            about_process=self._about_process,
             ended=self._end,
         )
 
@@ -163,7 +164,18 @@ class Member:
             why = (error.strerror or str(error)).lower()
             raise ConfigError("listen", f"{self._config.address} cannot be had: {why}") from error
 
+    def _hear(self, message: Message) -> None:
+        if self._driver is not None:
+            self._driver.on_message(message)
+
+    def _send(self, message: Message) -> None:
+        assert self._links is not None
+        if not self._links.send(message) and self._listener is not None:
+            self._listener.send(message)
+
     def _know(self, membership: Membership) -> None:
+        assert self._links is not None
+        self._links.update(membership)
         # Until it has a log, one that joins believes those who told it of the cluster.
         if self._listener is not None and membership.voters:
             self._listener.update(membership)

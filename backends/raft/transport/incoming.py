@@ -104,6 +104,10 @@ class Incoming(Connection):
             body = self._hall.codec.encode_response(_instead_of(response), self._version)
         self.send_body(body)
 
+    def pass_on(self, message: Message) -> None:
+        """Tell a member this, on the connection that it has made."""
+        self.send_body(self._hall.codec.encode_message(message, self._version), droppable=True)
+
     def on_open(self) -> None:
         self._patience = asyncio.get_running_loop().call_later(HELLO_S, self._too_late)
 

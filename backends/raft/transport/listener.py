@@ -7,6 +7,7 @@ import socket
 import ssl
 from functools import partial
 
+from leasekit.backends.raft.core.messages import Message
 from leasekit.backends.raft.core.types import Membership
 from leasekit.backends.raft.transport.complaints import Complaints
 from leasekit.backends.raft.transport.identity import Identity, Unwelcome, welcome
@@ -64,6 +65,12 @@ class Listener:
     def update(self, membership: Membership) -> None:
         """The membership as this member knows it now: with TLS it says who may connect as which member."""
         self._membership = membership
+
+    def send(self, message: Message) -> None:
+        """Answer a member on the connection that it has made. Dropped if there is none."""
+        guest = self._members.get(message.to)
+        if guest is not None:
+            guest.pass_on(message)
 
     async def start(self, host: str, port: int) -> None:
         """Listen on all addresses of `host`; port 0 takes a free one. Raises OSError if that is not possible."""

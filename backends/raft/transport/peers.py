@@ -1,9 +1,15 @@
-"""A member's connections to the others: one to each, for what this member says. What they say comes to the listener."""
+"""A member's connections to the others: one to each, for what this member says. What they say comes to the listener.
+
+Save where they have no connection of their own: who does not know this member yet, or not any more, answers on the one
+that this member has made (`Listener.send`). Raft needs such answers: a member that missed how its leader came into the
+cluster, or that is told that its leader leaves it, must still be able to acknowledge what that leader sends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from random import Random
 
 from leasekit.backends.raft.core.messages import Append, Heartbeat, Message
@@ -29,8 +35,16 @@ class PeerLinks:
     """Sends messages to the other members, as well as can be: what cannot leave now is dropped, as Raft allows."""
 
     def __init__(
-        self, identity: Identity, *, random: Random, security: Security | None = None, codec: Codec = CODEC
+        self,
+        identity: Identity,
+        *,
+        random: Random,
+        security: Security | None = None,
+        codec: Codec = CODEC,
+        on_message: Callable[[Message], None] | None = None,
     ) -> None:
+        """`on_message` is called with what a member answers here; without it that is an error of theirs."""
+        self.on_message = on_message
         self._identity = identity
         self._random = random
         self._tls = security.connecting if security is not None else None
@@ -48,11 +62,16 @@ class PeerLinks:
             if member not in self._links:
                 self._links[member] = _Link(member, address, self)
 
-    def send(self, message: Message) -> None:
-        """Send soon; all messages of one turn of the loop leave together. Dropped if there is no connection."""
+    def send(self, message: Message) -> bool:
+        """Send soon; all messages of one turn of the loop leave together. Dropped if there is no connection.
+
+        False: it is to nobody in the membership.
+        """
         link = self._links.get(message.to)
-        if link is not None:
-            link.send(message)
+        if link is None:
+            return False
+        link.send(message)
+        return True
 
     def connected(self) -> frozenset[MemberId]:
         """To whom there is a connection now."""
@@ -77,7 +96,9 @@ class PeerLinks:
             purpose=Purpose.MEMBER,
             member=self._identity.member,
         )
-        line = await dial(address, lambda: _Line(hello, self._codec), self._tls, timeout_s=_CONNECT_S)
+        line = await dial(
+            address, lambda: _Line(hello, member, self._codec, self.on_message), self._tls, timeout_s=_CONNECT_S
+        )
         answer = line.welcomed.result()
         if (answer.member, answer.cluster) != (member, self._identity.cluster):
             line.abort()
@@ -96,11 +117,16 @@ class PeerLinks:
 
 
 class _Line(Outgoing):
-    """One connection to another member. It says nothing on it after the Welcome."""
+    """One connection to another member. It speaks on it only if it has none to this member."""
 
-    def __init__(self, hello: Hello, codec: Codec) -> None:
+    def __init__(
+        self, hello: Hello, member: MemberId, codec: Codec, on_message: Callable[[Message], None] | None
+    ) -> None:
         super().__init__(hello, codec, _OUTBOX_BYTES)
         self.lost = asyncio.Event()
+        self._own = hello.member
+        self._member = member
+        self._on_message = on_message
 
     def send(self, message: Message) -> None:
         try:
@@ -109,6 +135,15 @@ class _Line(Outgoing):
         except ProtocolError as error:
             # Longer than a frame: entries are limited far below, so this is a fault of the program. Say so each time.
             _LOG.error("%s to %s was not sent: %s", type(message).__name__, message.to, error)
+
+    def on_frame(self, body: bytes) -> None:
+        if self._on_message is None:
+            super().on_frame(body)
+            return
+        message = self.codec.decode_message(body)
+        if (message.sender, message.to) != (self._member, self._own):
+            raise ProtocolError(f"a message from {message.sender!r} to {message.to!r}")
+        self._on_message(message)
 
     def on_full(self) -> None:
         self.outbox.make_room()

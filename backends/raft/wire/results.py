@@ -62,8 +62,6 @@ def _write(result: Any) -> Plain:
             return [2, outcomes.to_plain(outcomes.Transacted(result))]
         case MemberStatus():
             return [3, *_MEMBER_STATUS.write(result)]
-        case str():
-            return [5, result]
     return [4, outcomes.to_plain(result)]
 
 
@@ -79,8 +77,6 @@ def _read(plain: Plain) -> Any:
                 return outcome.committed
         case [3, *fields]:
             return _MEMBER_STATUS.read(fields)
-        case [5, text]:
-            return ID.read(text)
         case [4, plain]:
             return _outcome(plain)
     raise ProtocolError("not the result of a request")
