@@ -98,7 +98,7 @@ class Folder:
 
     def list(self) -> list[str]:
         with _failing(f"list {self._path}"):
-            return sorted(entry.name for entry in os.scandir(self._path) if entry.is_file() and entry.name != LOCK_NAME)
+            return sorted(each.name for each in self._path.iterdir() if each.is_file() and each.name != LOCK_NAME)
 
     def read(self, name: str) -> bytes:
         with _failing(f"read {name}"):

@@ -17,7 +17,8 @@ from leasekit.backends.raft.wal.segments import Scan
 T = TypeVar("T")
 
 BEGINNING = Marker(0, 0, reset=False)
-"""Stands for the empty state before all entries, for which there is no file."""
+"""Stands for the empty state before all entries, for which there is no file. Known by identity: a received snapshot may
+well have index 0, and has a file."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,9 @@ A torn tail can therefore be only in the last segment, and only behind what was 
 head is, and so is what any sound record, be it before or behind the bad place, says was `synced` when it was made. Such
 a record is written after each sync, without a sync of its own. Sound records behind the bad place that say less were
 made in the same unsynced stretch, whose pages the system may write in any order: they prove nothing, and are cut.
+
+What stays undetected is damage to the very last write if the machine (not only the process) failed right behind it, so
+that the note of its sync was lost at the same time. To close that too would cost a second sync for each write.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from leasekit.backends.raft.wal.disk import RealDisk
 from leasekit.backends.raft.wal.errors import DiskFailed, DiskFull
 from leasekit.backends.raft.wal.log import Wal
 from leasekit.errors import ConfigError
-from support.wal_model import entries
+from support.wal_model import an_entry, entries
 
 HOLD = """
 import pathlib, sys
@@ -23,6 +23,22 @@ from leasekit.backends.raft.wal.disk import RealDisk
 disk = RealDisk(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
+"""
+
+
+WRITE = """
+import itertools, pathlib, sys
+from leasekit.backends.raft.core.types import Entry, EntryKind, Snapshot, SnapshotMeta, Write
+from leasekit.backends.raft.wal.disk import RealDisk
+from leasekit.backends.raft.wal.log import Wal
+wal, _ = Wal.open(RealDisk(pathlib.Path(sys.argv[1])), segment_bytes=4096)
+for index in itertools.count(1):
+    entry = Entry(index, 1, EntryKind.COMMAND, f"entry {index} of term 1".encode())
+    wal.write(Write(index, entries=(entry,)))
+    sys.stdout.write(f"{index}\\n")
+    sys.stdout.flush()
+    if index % 30 == 0:
+        wal.compact(Snapshot(SnapshotMeta(index, 1), b"state"))
 """
 
 
@@ -107,6 +123,26 @@ def test_a_killed_member_lets_go_of_its_directory(tmp_path: Path) -> None:
         finally:
             child.kill()
     RealDisk(tmp_path).close()
+
+
+@pytest.mark.parametrize("acknowledged", [1, 50, 400])
+def test_a_killed_member_finds_all_that_it_acknowledged(tmp_path: Path, acknowledged: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITE, tmp_path], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            for line in child.stdout:
+                if int(line) >= acknowledged:
+                    break
+        finally:
+            child.kill()
+        told = max([acknowledged, *map(int, child.stdout.read().split())])
+    disk = RealDisk(tmp_path)
+    wal, found = Wal.open(disk, segment_bytes=4096)
+    assert told <= wal.last_index <= told + 1
+    behind = range(found.snapshot.meta.index + 1, wal.last_index + 1)
+    assert found.entries == tuple(an_entry(index) for index in behind)
+    wal.close()
+    disk.close()
 
 
 def test_a_path_that_is_no_directory_is_refused(tmp_path: Path) -> None:
