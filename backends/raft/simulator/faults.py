@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from leasekit.backends.raft.core.types import MemberId
 from leasekit.backends.raft.requests import (
+    AskStatus,
     ChangeMembership,
     MemberAction,
     Request,
@@ -147,14 +148,17 @@ class Operator(Client):
 
     def __init__(self, name: str, world: World, rng: random.Random) -> None:
         self._world = world
-        self._wishes = sorted({"transfer", "snapshot", "churn"} & world.settings.faults)
+        self._wishes = ["status", *sorted({"transfer", "snapshot", "churn"} & world.settings.faults)]
         super().__init__(name, world, rng)
 
     def life(self) -> Does:
-        while self._wishes and not self.stopping:
+        while not self.stopping:
             yield Sleep(self.rng.expovariate(1 / 0.7))
             wish = self.rng.choice(self._wishes)
-            if wish == "transfer":
+            if wish == "status":
+                self.turn_to(self.rng.choice(self._world.members()))
+                yield Ask(lambda number: AskStatus(id=number), 0.5)
+            elif wish == "transfer":
                 yield from self._transfer(self.rng.choice([None, self.rng.choice(list(self._world.membership.voters))]))
             elif wish == "snapshot":
                 self.turn_to(self.rng.choice(self._world.members()))

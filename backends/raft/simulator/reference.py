@@ -165,6 +165,11 @@ class Reference:
         """All keys as of `applied`, in their order."""
         return tuple(entry for _, entry in sorted(self._keys.items()))
 
+    @property
+    def leases(self) -> list[str]:
+        """Those that live."""
+        return list(self._leases)
+
     # What clients were told.
 
     def answered(self, session: int, sequence: int, told: outcomes.Outcome, asked_at: int) -> int:

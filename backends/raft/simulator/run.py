@@ -104,12 +104,15 @@ def _check_liveness(world: World) -> None:
     deadline_s = world.schedule.now_s + LIVENESS_S
     probe = Probe(world)
     while not probe.finished:
-        ensure(world.schedule.now_s < deadline_s, "no progress after healing", *_picture(world))
+        facts = _picture(world) if world.schedule.now_s >= deadline_s else ()
+        ensure(not facts, "no progress after healing", *facts)
         world.schedule.step()
     for client in world.clients:
         client.stopping = True
-    while not _converged(world, core):
-        ensure(world.schedule.now_s < deadline_s, "no convergence after healing", *_picture(world))
+    while world.reference.leases or not _converged(world, core):
+        # Nobody renews any more, so that all leases end.
+        facts = (world.reference.leases, *_picture(world)) if world.schedule.now_s >= deadline_s else ()
+        ensure(not facts, "leases do not end, or members do not catch up", *facts)
         world.schedule.step()
 
 

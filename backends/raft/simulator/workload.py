@@ -14,7 +14,7 @@ from leasekit.backends.raft.simulator.clients import Client, Denied, Does, Site,
 from leasekit.backends.raft.simulator.connection import Connection
 from leasekit.backends.raft.simulator.linearizability import Operation
 from leasekit.backends.raft.simulator.reference import SLOWEST
-from leasekit.store import Absent, At, Compare, Delete, Entry, Get, Put
+from leasekit.store import Absent, At, Compare, Delete, Entry, Get, NoneUnder, Put
 
 
 class Registers(Client):
@@ -94,7 +94,7 @@ class Several(Client):
                 if self.rng.random() < 0.3:
                     yield from self.read(Get("m/", prefix=True), Get(names[0]))
                 else:
-                    compares = (Absent(names[1]),) if self.rng.random() < 0.2 else ()
+                    compares = self.rng.choice([(), (), (), (Absent(names[1]),), (NoneUnder("n/"),)])
                     change = Delete(names[1]) if self.rng.random() < 0.4 else Put(names[1], value)
                     ops = (Put(names[0], value), change, Get("m/", prefix=True))
                     yield from self.perform(Transact(compares, ops))

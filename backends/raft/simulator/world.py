@@ -69,7 +69,7 @@ class World:
             self.clients.append(Several(f"several-{number}", self, self.new_rng()))
         for number in range(settings.bursts):
             self.clients.append(Burst(f"burst-{number}", self, self.new_rng()))
-        ttl_s = self.rng.choice([0.5, 1.5, 4.0])
+        ttl_s = self.rng.choice([0.5, 1.5, 3.0])
         for number in range(settings.electors):
             self.clients.append(Elector(f"elector-{number}", self, self.new_rng(), "e/leader", ttl_s))
         for number in range(settings.watchers):
