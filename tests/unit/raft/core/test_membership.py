@@ -161,7 +161,7 @@ def test_the_bug_of_2015_cannot_be_played() -> None:
     cluster.tick(3 * CONFIG.election_ticks)
     assert a.raft.role is not Role.LEADER
     assert set(a.raft.membership.voters) == set("abcde")
-    b.raft.campaign()
+    b.raft.campaign(transfer=True)
     b.work()
     cluster.until(lambda: b.raft.role is Role.LEADER)
     with pytest.raises(NotNow):
