@@ -104,15 +104,16 @@ def _check_liveness(world: World) -> None:
     deadline_s = world.schedule.now_s + LIVENESS_S
     probe = Probe(world)
     while not probe.finished:
-        facts = _picture(world) if world.schedule.now_s >= deadline_s else ()
-        ensure(not facts, "no progress after healing", *facts)
+        if world.schedule.now_s >= deadline_s:
+            raise Violation(f"no progress after healing: {_picture(world)}")
         world.schedule.step()
     for client in world.clients:
         client.stopping = True
     while world.reference.leases or not _converged(world, core):
         # Nobody renews any more, so that all leases end.
-        facts = (world.reference.leases, *_picture(world)) if world.schedule.now_s >= deadline_s else ()
-        ensure(not facts, "leases do not end, or members do not catch up", *facts)
+        if world.schedule.now_s >= deadline_s:
+            what = "leases do not end" if world.reference.leases else "members do not catch up"
+            raise Violation(f"{what} after healing: {world.reference.leases} {_picture(world)}")
         world.schedule.step()
 
 

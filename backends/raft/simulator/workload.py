@@ -94,7 +94,9 @@ class Several(Client):
                 if self.rng.random() < 0.3:
                     yield from self.read(Get("m/", prefix=True), Get(names[0]))
                 else:
-                    compares = self.rng.choice([(), (), (), (Absent(names[1]),), (NoneUnder("n/"),)])
+                    compares: tuple[Compare, ...] = ()
+                    if self.rng.random() < 0.4:
+                        compares = (self.rng.choice([Absent(names[1]), NoneUnder("n/")]),)
                     change = Delete(names[1]) if self.rng.random() < 0.4 else Put(names[1], value)
                     ops = (Put(names[0], value), change, Get("m/", prefix=True))
                     yield from self.perform(Transact(compares, ops))
