@@ -96,7 +96,7 @@ class Several(Client):
                 else:
                     compares: tuple[Compare, ...] = ()
                     if self.rng.random() < 0.4:
-                        compares = (self.rng.choice([Absent(names[1]), NoneUnder("n/")]),)
+                        compares = (Absent(names[1]) if self.rng.random() < 0.5 else NoneUnder("n/"),)
                     change = Delete(names[1]) if self.rng.random() < 0.4 else Put(names[1], value)
                     ops = (Put(names[0], value), change, Get("m/", prefix=True))
                     yield from self.perform(Transact(compares, ops))
