@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from leasekit.backends.raft.core.types import Role
-from leasekit.backends.raft.requests import AskStatus, Done, MemberStatus, NotLeader, Read, Request, Response
+from leasekit.backends.raft.requests import (
+    AskStatus,
+    Done,
+    MemberStatus,
+    NotLeader,
+    Read,
+    Request,
+    Response,
+    TakeSnapshot,
+)
 from leasekit.backends.raft.wire import CODEC, MAX_FRAME_BYTES, Frames, Hello, Purpose, encode_handshake, frame
 from leasekit.errors import ProtocolError
 from leasekit.store import Get
@@ -56,6 +65,11 @@ class RaftCluster(Cluster):
         if not isinstance(response, Done) or not isinstance(response.result, MemberStatus):
             return None
         return response.result
+
+    def snapshot(self, index: int) -> None:
+        """Let member `index` snapshot its state and compact its log."""
+        response = self._ask(self.endpoints[index], TakeSnapshot(id=1))
+        assert isinstance(response, Done), response
 
     def _command(self, index: int) -> list[str | Path]:
         initial = ",".join(f"{self.member(i)}={address}" for i, address in enumerate(self.endpoints))

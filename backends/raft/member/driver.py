@@ -239,8 +239,9 @@ class Driver:
         raft = self.server.raft
         if raft.leading is None:
             self._not_leading.set()
-        if raft.leader_id not in (None, self._leader[1]) or (raft.leader_id and raft.term != self._leader[0]):
-            self._leader = raft.term, raft.leader_id
+        leader = raft.term, raft.leader_id
+        if raft.leader_id is not None and leader != self._leader:
+            self._leader = leader
             says = "leads" if raft.leading is not None else f"follows {raft.leader_id}"
             _LOG.info("%s %s in term %d", raft.id, says, raft.term)
 
