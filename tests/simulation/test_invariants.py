@@ -122,6 +122,15 @@ def test_a_commit_that_no_majority_has_on_disk(invariants: Invariants) -> None:
         invariants.looked(view("a", 1, role=Role.LEADER, committed=1, last=1))
 
 
+def test_an_entry_of_an_earlier_term_that_is_committed_by_counting(invariants: Invariants) -> None:
+    elect(invariants, "a", 1, 1)
+    for member in "ab":
+        persist(invariants, member, 2, entry(1, 1))
+    elect(invariants, "b", 2, 3)
+    with pytest.raises(Violation, match="in a later term than its own"):
+        invariants.looked(view("b", 2, role=Role.LEADER, committed=1, last=1))
+
+
 def test_a_leader_that_lacks_a_committed_entry(invariants: Invariants) -> None:
     elect(invariants, "a", 1, 1)
     for member in "ab":

@@ -217,6 +217,8 @@ class Invariants:
         ]
         enough = len(have) >= majority(len(view.membership.voters))
         ensure(enough, "committed without a majority that has it on disk", view, index, have)
+        # A majority that has an entry of an earlier term can still be outvoted (figure 8).
+        ensure(term == view.term, "committed by counting in a later term than its own", view, index, term)
 
     def _check_recovered(self, member: MemberId, recovered: Recovered) -> None:
         """A disk gives back what it has called durable, and perhaps something of what was being written."""
