@@ -174,10 +174,20 @@ def test_a_disk_may_lose_what_it_never_called_durable(invariants: Invariants) ->
     assert invariants.disks.durable["a"].last_index == 2
 
 
+def test_an_entry_that_is_applied_before_it_is_durable_there(invariants: Invariants) -> None:
+    elect(invariants, "a", 1, 1)
+    for member in "ab":
+        persist(invariants, member, 2, entry(1, 1))
+    invariants.looked(view("a", 1, role=Role.LEADER, committed=1, last=1))
+    write(invariants, "c", 2, entry(1, 1))
+    with pytest.raises(Violation, match="applied before it is durable"):
+        invariants.looked(View("c", Role.FOLLOWER, 1, 0, 1, 1, 1, VOTERS, 0))
+
+
 @pytest.mark.parametrize("falls", ["term", "committed", "applied"])
 def test_nothing_falls_while_a_member_runs(invariants: Invariants, falls: str) -> None:
     for member in "ab":
-        persist(invariants, member, 1, entry(1, 1), state=HardState(2, None))
+        persist(invariants, member, 1, entry(1, 2), state=HardState(2, None))
     before = View("a", Role.FOLLOWER, 2, 0, 1, 1, 1, VOTERS, 0)
     invariants.looked(before)
     lower = {"term": (1, 1, 1), "applied": (2, 0, 1), "committed": (2, 0, 0)}[falls]

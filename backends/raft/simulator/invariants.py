@@ -124,6 +124,9 @@ class Invariants:
         was = 0 if before is None else before.committed
         if view.committed > was:
             self._check_committed(view, was)
+        durable = self.disks.durable[view.member]
+        safe = durable.holds(view.applied, self.committed[view.applied][0])
+        ensure(safe, "applied before it is durable here", view, durable.last_index)
 
     def split_votes(self) -> int:
         """Terms in which several campaigned and nobody was elected."""
