@@ -85,6 +85,11 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     @property
+    def closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._closing
+
+    @property
     def certificate(self) -> dict[str, object] | None:
         """The other end's, as `ssl.SSLSocket.getpeercert` shows it; None without TLS."""
         if self._transport is None:
