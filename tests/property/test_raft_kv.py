@@ -319,6 +319,7 @@ PROPOSALS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(PROPOSALS)
 def test_what_is_encoded_is_decoded_the_same(proposal: Proposal) -> None:
     assert decode(encode(proposal)) == proposal
@@ -339,7 +340,7 @@ def _is_refused_or_sound(data: bytes) -> None:
     assert machine.apply(1, data).outcome is not None
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=64))
 @example(b"\x01\xc7\x00\xff")  # a timestamp without a time
 @example(b"\x01\xd6\xff\xff\xff\xff\xff")
@@ -351,7 +352,7 @@ def test_random_bytes_are_refused(data: bytes) -> None:
     _is_refused_or_sound(b"\x01" + data)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(PLAIN, st.integers(0, 6), st.lists(PLAIN, max_size=3))
 def test_well_packed_nonsense_is_refused(plain: object, kind: int, arguments: list[object]) -> None:
     _is_refused_or_sound(b"\x01" + msgpack.packb(plain))
@@ -359,7 +360,7 @@ def test_well_packed_nonsense_is_refused(plain: object, kind: int, arguments: li
     _is_refused_or_sound(b"\x01" + msgpack.packb([0, 0, 0, [kind, *arguments]]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(PROPOSALS, st.data())
 def test_a_command_with_wrong_bytes_is_refused_or_another_command(proposal: Proposal, data: st.DataObject) -> None:
     encoded = bytearray(encode(proposal))
@@ -368,6 +369,7 @@ def test_a_command_with_wrong_bytes_is_refused_or_another_command(proposal: Prop
     _is_refused_or_sound(bytes(encoded))
 
 
+@settings(deadline=None)
 @given(PROPOSALS, st.data())
 def test_a_command_that_is_cut_short_or_goes_on_is_refused(proposal: Proposal, data: st.DataObject) -> None:
     encoded = encode(proposal)
@@ -377,6 +379,7 @@ def test_a_command_that_is_cut_short_or_goes_on_is_refused(proposal: Proposal, d
         decode(encoded + data.draw(st.binary(min_size=1, max_size=4)))
 
 
+@settings(deadline=None)
 @given(PLAIN)
 def test_nonsense_is_no_outcome(plain: object) -> None:
     try:
@@ -386,7 +389,7 @@ def test_nonsense_is_no_outcome(plain: object) -> None:
     assert from_plain(to_plain(outcome)) == outcome
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_snapshot_with_wrong_bytes_is_refused_whole_or_sound(data: st.DataObject) -> None:
     machine = StateMachine()
