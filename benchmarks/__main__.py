@@ -10,7 +10,16 @@ import time
 from benchmarks import machine
 
 # Name: rounds, such that all together take some minutes.
-PROGRAMS = {"pair": 20, "handover": 20, "requests": 5, "idle": 1, "failover": 8, "startup": 20, "raft_elections": 1000}
+PROGRAMS = {
+    "pair": 20,
+    "handover": 20,
+    "requests": 5,
+    "idle": 1,
+    "failover": 8,
+    "startup": 20,
+    "raft_elections": 1000,
+    "raft_commits": 20,
+}
 
 
 def main() -> None:

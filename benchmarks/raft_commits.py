@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from benchmarks.pysyncobj import PySyncObj
-from benchmarks.site import DurableEtcd, RaftCluster
+from benchmarks.site import DurableEtcd, DurableRaft
 from benchmarks.table import Table, middle, ms, ratio
 from leasekit.backends.etcd import open_store as open_etcd
 from leasekit.backends.raft import open_store as open_raft
@@ -48,7 +48,7 @@ async def run(rounds: int) -> list[Table]:
     costs = Table("While nothing happens, all three members together", ["", "MiB", "cpu, % of a core"])
     report = _Report(commits, failovers, costs, floor_s)
     await _measure("etcd 3.5", DurableEtcd(3), open_etcd, rounds, report)
-    await _measure("leasekit raft", RaftCluster(3, durable=True), open_raft, rounds, report)
+    await _measure("leasekit raft", DurableRaft(3), open_raft, rounds, report)
     for batch in (True, False):
         name = "PySyncObj, not durable" + ("" if batch else ", no batches")
         with PySyncObj(batch=batch) as peer:

@@ -12,8 +12,9 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from support.consul import ConsulCluster
 from support.etcd import EtcdCluster
 from support.ports import Reservation
+from support.raft_cluster import RaftCluster
 
-__all__ = ["ConsulCluster", "DurableEtcd", "EtcdCluster", "Reservation", "etcd_requests"]
+__all__ = ["ConsulCluster", "DurableEtcd", "DurableRaft", "EtcdCluster", "Reservation", "etcd_requests"]
 
 # etcd counts every message that a client sends it, those within a stream too.
 _COUNTER = "grpc_server_msg_received_total{"
@@ -27,6 +28,13 @@ class DurableEtcd(EtcdCluster):
 
     def _command(self, index: int) -> list[str | Path]:
         return [part for part in super()._command(index) if not str(part).startswith("--unsafe-no-fsync")]
+
+
+class DurableRaft(RaftCluster):
+    """Members of leasekit's own store with their default timings."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, election_timeout_ms=1000, heartbeat_ms=100)
 
 
 def etcd_requests(cluster: EtcdCluster) -> dict[str, int]:
