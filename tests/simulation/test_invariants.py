@@ -102,6 +102,17 @@ def test_entries_acknowledged_before_they_are_durable(invariants: Invariants) ->
         invariants.sent(AppendReply(sender="b", to="a", term=1, index=1))
 
 
+def test_other_entries_acknowledged_than_the_leaders(invariants: Invariants) -> None:
+    persist(invariants, "b", 1, entry(1, 1), entry(2, 1))
+    persist(invariants, "a", 1, entry(1, 1))
+    elect(invariants, "a", 2, 2)
+    write(invariants, "a", 3, entry(2, 2))
+    invariants.looked(view("a", 2, role=Role.LEADER, last=2))
+    invariants.sent(AppendReply(sender="b", to="a", term=2, index=1))
+    with pytest.raises(Violation, match="other entries are acknowledged"):
+        invariants.sent(AppendReply(sender="b", to="a", term=2, index=2))
+
+
 def test_logs_that_differ_at_the_same_index_and_term(invariants: Invariants) -> None:
     write(invariants, "a", 1, entry(1, 1, b"x"))
     with pytest.raises(Violation, match="logs do not match"):

@@ -105,6 +105,7 @@ class Invariants:
                     durable.state.term >= message.term, "entries are acknowledged before the term is durable", message
                 )
                 ensure(durable.last_index >= message.index, "entries are acknowledged before they are durable", message)
+                self._check_agreement(message)
 
     def looked(self, view: View) -> None:
         """This is what a member is now."""
@@ -141,6 +142,18 @@ class Invariants:
     def _check_vote(self, voter: MemberId, term: int, candidate: MemberId) -> None:
         given = self._votes.setdefault((voter, term), candidate)
         ensure(given == candidate, "two votes in one term", voter, term, given, candidate)
+
+    def _check_agreement(self, message: AppendReply) -> None:
+        """Up to what a member acknowledges its log is that of the leader of that term."""
+        view = self._views.get(self._leaders.get(message.term, ""))
+        if view is None or (view.role, view.term) != (Role.LEADER, message.term):
+            return
+        leader, follower = self.disks.told[view.member], self.disks.told[message.sender]
+        ensure(message.index <= leader.last_index, "more is acknowledged than the leader has", message, view)
+        terms = leader.term(message.index), follower.term(message.index)
+        ensure(
+            None in terms or terms[0] == terms[1], "other entries are acknowledged than the leader's", message, terms
+        )
 
     def _check_snapshot(self, member: MemberId, index: int, term: int) -> None:
         self._counts["snapshot installs"] += 1

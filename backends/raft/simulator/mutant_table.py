@@ -149,10 +149,10 @@ _LOG = (
     ),
     _mutant(
         "commit-beyond-new",
-        "the commit index goes up to the last entry, not to the last new one",
+        "the commit index goes as far as the leader's, not only to the last new entry",
         "core.follower",
         "log.commit_to(min(message.commit, last))",
-        "log.commit_to(min(message.commit, log.last_index))",
+        "log.commit_to(message.commit)",
     ),
     _mutant(
         "heartbeat-commits-all",
