@@ -176,8 +176,8 @@ store = leasekit.connect("memory://ctrl-c")
 
 @leasekit.singleton("nightly", store=store, stop="interrupt")
 def job():
-    print("at work", flush=True)
     try:
+        print("at work", flush=True)
         while True:
             time.sleep(0.01)
     finally:
