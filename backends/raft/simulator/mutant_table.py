@@ -227,12 +227,17 @@ _SNAPSHOT = (
         "if piece.offset == len(self.data):",
         "if piece.offset <= len(self.data):",
     ),
-    _mutant(
+    Mutant(
         "pieces-mixed",
         "pieces of two snapshots make one",
-        "core.follower",
-        "        if piece.meta != self.meta:\n",
-        "        if self.meta is None:\n",
+        (
+            Edit("core.follower", "        if piece.meta != self.meta:\n", "        if self.meta is None:\n"),
+            Edit(
+                "core.machine",
+                "self.incoming = follower.Incoming()\n        self.leader_id",
+                "pass\n        self.leader_id",
+            ),
+        ),
     ),
     _mutant(
         "snapshot-loses-sessions",
