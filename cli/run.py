@@ -107,22 +107,27 @@ def run(
 
 
 def _run(ctx: click.Context, terms: Terms, report_file: Path | None) -> int:
-    from leasekit.cli.supervise import run_elected
+    from leasekit.cli.supervise import make_guard, run_elected
 
     with session(ctx) as store, Signals() as signals:
         core = store.election(terms.election, id=terms.id, ttl_s=terms.ttl_s)
         report = Report(core.name, core.id)
+        # Who waits has the watchdog ready when its turn comes. Who only tries does without, as long as it has not won.
+        guard = make_guard(core, terms, environment(store)) if terms.wait_s != 0 else None
         try:
             with signals.interrupting():
                 tenure = store.campaign(core, terms.wait_s)
             if tenure is None:
                 report.exit_code = _not_acquired(store, terms)
             else:
-                report.exit_code = run_elected(store, core, tenure, signals, terms, environment(store), report)
+                guard = guard or make_guard(core, terms, environment(store))
+                report.exit_code = run_elected(store, core, tenure, signals, terms, guard, report)
         except Interrupted as interrupted:
             report.outcome = "interrupted"
             report.exit_code = exit_codes.SIGNALLED + interrupted.signal_number
         finally:
+            if guard is not None:
+                guard.dismiss()
             if report_file is not None and report.exit_code is not None:
                 _write(report, report_file)
     return report.exit_code

@@ -34,10 +34,13 @@ def run_elected(
     tenure: Tenure,
     signals: Signals,
     terms: Terms,
-    environment: Mapping[str, str],
+    guard: Guard,
     report: Report,
 ) -> int:
-    """Run the command while `tenure` lasts; release it when nobody of the command is left. Returns the exit code."""
+    """Have `guard` run the command while `tenure` lasts; release it when nobody of the command is left.
+
+    Returns the exit code.
+    """
     report.token = tenure.token
     requests: list[RequestRecord] = []
 
@@ -48,7 +51,8 @@ def run_elected(
     tenure.on_request = on_request
     tenure.on_end(lambda _: signals.wake())
     report.started = utc(SYSTEM_CLOCK.wall_s())
-    guard = _start(core, tenure, terms, environment)
+    # If it is over already, the watchdog starts nothing.
+    guard.begin(tenure.deadline or SYSTEM_CLOCK.now(), token=tenure.token)
     end = _watch_over(guard, tenure, signals, requests)
     report.ended = utc(SYSTEM_CLOCK.wall_s())
     # Whether the leadership was lost is settled before it is given up.
@@ -57,11 +61,10 @@ def run_elected(
     return _conclude(end, lost, requests, terms, report)
 
 
-def _start(core: ElectionCore, tenure: Tenure, terms: Terms, environment: Mapping[str, str]) -> Guard:
-    own = {"LEASEKIT_ELECTION": core.name, "LEASEKIT_ID": tenure.id, "LEASEKIT_TOKEN": str(tenure.token)}
-    # If it is over already, the watchdog starts nothing.
-    deadline = tenure.deadline or SYSTEM_CLOCK.now()
-    return Guard(terms.command, {**environment, **own}, deadline=deadline, grace_s=terms.grace_s)
+def make_guard(core: ElectionCore, terms: Terms, environment: Mapping[str, str]) -> Guard:
+    """The watchdog of the command, standing by."""
+    own = {"LEASEKIT_ELECTION": core.name, "LEASEKIT_ID": core.id}
+    return Guard(terms.command, {**environment, **own}, grace_s=terms.grace_s)
 
 
 def _watch_over(guard: Guard, tenure: Tenure, signals: Signals, requests: list[RequestRecord]) -> End:

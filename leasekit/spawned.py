@@ -98,7 +98,8 @@ def run_in_process(
             payload = _framed(pickle.dumps(preparation)) + _framed(_pickled(task, "the arguments"))
             theirs.set_inheritable(True)
             command = [sys.executable, "-c", _BOOT.format(fd=theirs.fileno())]
-            guard = Guard(command, None, deadline=deadline, grace_s=grace_s, adopt=False)
+            guard = Guard(command, None, grace_s=grace_s, adopt=False)
+            guard.begin(deadline)
         talk = _Talk(ours, payload)
         reason, end = _supervise(guard, talk, stop, tenure)
         outcome = talk.outcome()

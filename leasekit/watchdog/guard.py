@@ -18,6 +18,7 @@ from leasekit.errors import ConfigError
 from leasekit.suspending import suspend_group
 from leasekit.watchdog import processes, terminal
 from leasekit.watchdog.messages import (
+    Begin,
     Channel,
     Deadline,
     Ended,
@@ -49,46 +50,62 @@ End = Ended | NotStarted | Died
 
 
 class Guard:
-    """A command under a watchdog. Ask `step` what happened whenever `fileno` is readable, until it answers an end."""
+    """A command under a watchdog, which stands by until `begin`. Then ask `step` what happened, whenever `fileno` is
+    readable, until it answers an end."""
 
     def __init__(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str] | None,
-        *,
-        deadline: Instant,
-        grace_s: float,
-        adopt: bool = True,
+        self, command: Sequence[str], environment: Mapping[str, str] | None, *, grace_s: float, adopt: bool = True
     ) -> None:
-        """Start the watchdog, which starts the command.
+        """Start the watchdog.
 
         `adopt`: whether this process exists for the command alone, so that it may take in orphans, stop when the command
         is suspended, and hand its terminal over. A user's program does none of that for the sake of one job.
         """
         if sys.platform == "linux" and not Path("/proc/self/stat").exists():
             raise ConfigError("/proc", "is not mounted; the watchdog needs it to find what a command leaves behind")
+        self._command = command
+        self._environment = None if environment is None else dict(environment)
+        self._grace_s = grace_s
         self._adopt = adopt
         if adopt:
             # Should the watchdog die, the command is handed to this process and not to init.
             processes.adopt_orphans()
-        foreground = adopt and terminal.to_be_handed_over()
+        self._group: int | None = None
+        self._begun = False
+        self._deadline = SYSTEM_CLOCK.now()
+        self._boot()
+
+    def _boot(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.set_inheritable(True)
             package_root = Path(leasekit.__file__).parent.parent
-            terms = (theirs.fileno(), os.getpid(), grace_s, deadline.boot_s, deadline.raw_s)
-            arguments = [str(package_root), *map(str, terms), str(int(foreground)), *command]
+            arguments = [str(package_root), str(theirs.fileno()), str(os.getpid()), str(self._grace_s), *self._command]
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _BOOT, *arguments],
-                env=None if environment is None else dict(environment),
+                env=self._environment,
                 # What the shell opened for the command is passed on, as env(1) and timeout(1) do.
                 close_fds=False,
                 # A group of its own: a signal to leasekit's whole group must not hit the watchdog as well.
                 process_group=0,
             )
         self._channel = Channel(ours)
+
+    def begin(self, deadline: Instant, *, token: int | None = None) -> None:
+        """Have the command started, with `token` in its environment. Once."""
+        if self._process.poll() is not None:  # somebody killed it while it stood by
+            self._channel.close()
+            self._boot()
+        self._begun = True
         self._deadline = deadline
-        self._group: int | None = None
+        foreground = self._adopt and terminal.to_be_handed_over()
+        self._channel.send(Begin(deadline, foreground, token))
+
+    def dismiss(self) -> None:
+        """End a watchdog that stands by, if nothing was begun."""
+        if not self._begun:
+            self._process.kill()
+            self._finish()
 
     @property
     def watchdog_pid(self) -> int:

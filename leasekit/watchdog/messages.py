@@ -15,6 +15,15 @@ from leasekit.watchdog.supervision import Cause
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """To the watchdog: start the command now. `token` goes into its environment, None if it has none."""
+
+    deadline: Instant
+    foreground: bool
+    token: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Deadline:
     """To the watchdog: the lease was renewed, its deadline is now this."""
 
@@ -69,14 +78,17 @@ class Ended:
     cause: Cause
 
 
-Message = Deadline | Forward | Stop | Resume | Started | NotStarted | Suspended | Ended
+Message = Begin | Deadline | Forward | Stop | Resume | Started | NotStarted | Suspended | Ended
 
 
 def encode(message: Message) -> bytes:
     """One line. `repr` of a float reads back as the same float."""
+    words: tuple[object, ...]
     match message:
+        case Begin(deadline, foreground, token):
+            words = (repr(deadline.boot_s), repr(deadline.raw_s), int(foreground), "-" if token is None else token)
         case Deadline(instant):
-            words: tuple[object, ...] = (repr(instant.boot_s), repr(instant.raw_s))
+            words = (repr(instant.boot_s), repr(instant.raw_s))
         case Forward(number) | Suspended(number) | Started(number) | NotStarted(number):
             words = (number,)
         case Resume(foreground):
@@ -91,6 +103,9 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes) -> Message:
     """The message of one line. Raises ValueError on anything else."""
     match line.decode("ascii").split():
+        case ["Begin", boot, raw, flag, token]:
+            deadline = Instant(float(boot), float(raw))
+            return Begin(deadline, bool(int(flag)), None if token == "-" else int(token))
         case ["Deadline", boot, raw]:
             return Deadline(Instant(float(boot), float(raw)))
         case ["Forward", number]:

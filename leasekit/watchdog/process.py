@@ -20,9 +20,10 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from leasekit.clock import SYSTEM_CLOCK, Instant
+from leasekit.clock import SYSTEM_CLOCK
 from leasekit.watchdog import processes, terminal
 from leasekit.watchdog.messages import (
+    Begin,
     Channel,
     Deadline,
     Ended,
@@ -44,20 +45,23 @@ _DISREGARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, si
 class Watchdog:
     """One command from start to end."""
 
-    def __init__(self, channel: Channel, parent: int, supervision: Supervision, *, foreground: bool) -> None:
+    def __init__(self, channel: Channel, parent: int, grace_s: float) -> None:
         self._channel = channel
         self._parent = parent
-        self._supervision = supervision
-        self._foreground = foreground
+        self._grace_s = grace_s
         self._wakeup = _wake_on_signals()
         self._unheeded: list[Message] = []
         self._pid = 0
 
     def run(self, command: Sequence[str]) -> None:
-        """Start the command, see it to its end, and tell leasekit."""
+        """Stand by; when told to, start the command, see it to its end, and tell leasekit."""
         processes.adopt_orphans()
         processes.signal_when_parent_dies(signal.SIGCHLD)
-        if not self._start(command):
+        begin = self._stand_by()
+        if begin is None:
+            return
+        self._supervision = Supervision(grace_s=self._grace_s, deadline=begin.deadline)
+        if not self._start(command, begin):
             return
         try:
             self._supervise()
@@ -69,9 +73,20 @@ class Watchdog:
             _say("leasekit itself is gone; its command was stopped")
         self._tell_the_end()
 
-    def _start(self, command: Sequence[str]) -> bool:
+    def _stand_by(self) -> Begin | None:
+        """Wait for the word to begin. None: leasekit is gone, or there is nothing to be done."""
+        while True:
+            match self._channel.receive():
+                case [Begin() as begin, *rest]:
+                    self._unheeded = rest
+                    return begin
+            if not self._channel.open or os.getppid() != self._parent:
+                return None
+            self._sleep(None)
+
+    def _start(self, command: Sequence[str], begin: Begin) -> bool:
         # On a busy machine this process took a while to start: renewals since then count, and so does a loss.
-        self._unheeded = self._channel.receive()
+        self._unheeded += self._channel.receive()
         for message in self._unheeded:
             if isinstance(message, Deadline):
                 self._supervision.renewed(message.instant)
@@ -79,11 +94,13 @@ class Watchdog:
         if lost or not self._supervision.may_start(SYSTEM_CLOCK.now()) or os.getppid() != self._parent:
             self._channel.send(NotStarted(0))
             return False
+        if begin.token is not None:
+            os.environ["LEASEKIT_TOKEN"] = str(begin.token)
         try:
             # What else was open is passed on, as env(1) and timeout(1) do; the channel is not inheritable.
             # The command takes the terminal itself, before it is what it is to be: handed over later, with the CONT that
             # this needs, a Ctrl-Z typed in between would be undone.
-            prepare = _take_terminal if self._foreground else None
+            prepare = _take_terminal if begin.foreground else None
             self._process = subprocess.Popen(command, process_group=0, close_fds=False, preexec_fn=prepare)  # noqa: PLW1509 (no threads)
         except OSError as error:
             self._channel.send(NotStarted(error.errno or 0))
@@ -162,12 +179,12 @@ class Watchdog:
         # It may have been stopped already for reading the terminal from the background.
         self._send(signal.SIGCONT)
 
-    def _sleep(self, timeout_s: float) -> None:
+    def _sleep(self, timeout_s: float | None) -> None:
         poll = select.poll()
         poll.register(self._wakeup, select.POLLIN)
         if self._channel.open:
             poll.register(self._channel, select.POLLIN)
-        poll.poll(timeout_s * 1000)
+        poll.poll(None if timeout_s is None else timeout_s * 1000)
         _drain(self._wakeup)
 
     def _tell_the_end(self) -> None:
@@ -215,12 +232,11 @@ def _say(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Arguments: socket number, leasekit's pid, grace, deadline on both clocks, terminal or not, then the command."""
-    number, parent, grace, boot, raw, foreground, *command = arguments
+    """Arguments: socket number, leasekit's pid, grace in seconds, then the command."""
+    number, parent, grace, *command = arguments
     end = socket.socket(fileno=int(number))
     end.set_inheritable(False)
-    supervision = Supervision(grace_s=float(grace), deadline=Instant(float(boot), float(raw)))
-    Watchdog(Channel(end), int(parent), supervision, foreground=bool(int(foreground))).run(command)
+    Watchdog(Channel(end), int(parent), float(grace)).run(command)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ def main() -> None:
     lost: list[int] = []
     signal.signal(signal.SIGUSR2, lambda number, _frame: lost.append(number))
     begin = SYSTEM_CLOCK.now()
-    guard = Guard(sys.argv[4:], os.environ, deadline=begin.plus(ttl_s), grace_s=grace_s)
+    guard = Guard(sys.argv[4:], os.environ, grace_s=grace_s)
+    guard.begin(begin.plus(ttl_s))
     print("watchdog", guard.watchdog_pid, flush=True)
     renewed = 0
     poll = select.poll()

@@ -8,6 +8,7 @@ import pytest
 
 from leasekit.clock import Instant
 from leasekit.watchdog.messages import (
+    Begin,
     Channel,
     Deadline,
     Ended,
@@ -24,6 +25,8 @@ from leasekit.watchdog.messages import (
 from leasekit.watchdog.supervision import Cause
 
 MESSAGES: list[Message] = [
+    Begin(Instant(1234567.123456789, 0.1), foreground=True, token=123456789012345678),
+    Begin(Instant(0.1, 1234567.123456789), foreground=False, token=None),
     Deadline(Instant(1234567.123456789, 0.1)),
     Forward(15),
     Stop(),
@@ -41,7 +44,9 @@ def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
     assert decode(encode(message).rstrip(b"\n")) == message
 
 
-@pytest.mark.parametrize("line", [b"", b"Ended", b"Ended 0 bored", b"Deadline soon 1.0", b"\xff"])
+@pytest.mark.parametrize(
+    "line", [b"", b"Ended", b"Ended 0 bored", b"Deadline soon 1.0", b"Begin 1.0 1.0 1 soon", b"\xff"]
+)
 def test_anything_else_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (the type is the contract)
         decode(line)

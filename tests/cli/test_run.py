@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
+from support.children import pids_with
 from support.command import Command, Running
 from support.signals import LIBRARY_SIGNALS
 
@@ -156,6 +158,19 @@ def test_a_signal_while_waiting_ends_the_wait_and_leaves_the_queue(
     waiting.signal(number)
     assert waiting.end().code == code
     assert "second" not in cli("candidates", "job").out
+
+
+def test_a_leasekit_killed_while_waiting_leaves_no_watchdog(cli: Command) -> None:
+    start_up(cli)
+    word = f"waits-{uuid.uuid4().hex}"
+    waiting = cli.start("run", "job", *LONG, "--", "sh", "-c", f": {word}")
+    cli.until(lambda done: len(done.out.splitlines()) == 2, "candidates", "job", "-o", "tsv")
+    (watchdog,) = [pid for pid in pids_with(word) if pid != waiting.pid]
+    waiting.signal(signal.SIGKILL)
+    give_up = time.monotonic() + 20
+    while watchdog in pids_with(word):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
 
 
 def test_nohup_is_for_the_command_as_well(cli: Command) -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from leasekit.clock import SYSTEM_CLOCK
-from leasekit.watchdog.guard import Ended, Guard
+from leasekit.watchdog.guard import End, Ended, Guard
 from leasekit.watchdog.supervision import Cause
+from support.children import pids_with
 from support.signals import LIBRARY_SIGNALS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -72,18 +73,6 @@ class Guarded:
                 return False
             time.sleep(0.01)
         return True
-
-
-def pids_with(mark: str) -> list[int]:
-    """Processes, zombies not counted, with that word on their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and mark.encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 Start = Callable[..., Guarded]
@@ -270,11 +259,42 @@ def test_a_command_is_not_started_when_its_grace_has_begun() -> None:
 def test_a_renewal_counts_that_comes_while_the_watchdog_is_starting() -> None:
     # Which takes seconds on a machine that is busy enough.
     now = SYSTEM_CLOCK.now()
-    guard = Guard(["sh", "-c", "exit 4"], None, deadline=now.plus(0.5), grace_s=1.0, adopt=False)
+    guard = Guard(["sh", "-c", "exit 4"], None, grace_s=1.0, adopt=False)
+    guard.begin(now.plus(0.5))
     guard.extend(now.plus(60))
+    assert _end(guard) == Ended(4, Cause.EXITED)
+
+
+def _end(guard: Guard) -> End:
     while (end := guard.step()) is None:
         select.select([guard], [], [], 0.1)
-    assert end == Ended(4, Cause.EXITED)
+    return end
+
+
+def test_a_watchdog_that_stands_by_starts_the_command_when_told_to(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    guard = Guard(["sh", "-c", f"echo $LEASEKIT_TOKEN > {told}; exit 4"], None, grace_s=1.0, adopt=False)
+    time.sleep(0.3)  # it is up by now, or not: nothing may be begun either way
+    assert not told.exists()
+    guard.begin(SYSTEM_CLOCK.now().plus(60), token=7)
+    assert _end(guard) == Ended(4, Cause.EXITED)
+    assert told.read_text() == "7\n"
+
+
+def test_a_watchdog_killed_while_it_stands_by_is_replaced() -> None:
+    guard = Guard(["sh", "-c", "exit 4"], None, grace_s=1.0, adopt=False)
+    killed = guard.watchdog_pid
+    os.kill(killed, signal.SIGKILL)
+    os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
+    guard.begin(SYSTEM_CLOCK.now().plus(60))
+    assert guard.watchdog_pid != killed
+    assert _end(guard) == Ended(4, Cause.EXITED)
+
+
+def test_a_watchdog_that_is_not_needed_goes_without_having_begun(mark: str) -> None:
+    guard = Guard(["sh", "-c", f": {mark}"], None, grace_s=1.0, adopt=False)
+    guard.dismiss()
+    assert pids_with(mark) == []
 
 
 def test_a_command_inherits_default_signal_actions_and_an_empty_mask(start: Start) -> None:
