@@ -199,6 +199,7 @@ class Member:
         """Take a snapshot after so many entries applied; 0: never."""
         self.reads: list[ReadReady] = []
         self.lost_reads: list[object] = []
+        self._durable_at = 0
         self._cluster = cluster
         self._config = config
         self.start()
@@ -228,8 +229,13 @@ class Member:
             self.lost_reads += ready.lost_reads
             if ready.write is not None:
                 self.disk.pending.append(ready.write)
-            if not self.holds_writes:
-                self.sync()
+                self._durable_at = self._cluster.now + self._cluster.random.randint(*self._cluster.disk_ticks)
+            self.write()
+
+    def write(self) -> None:
+        """Let the disk go on."""
+        if not self.holds_writes and self._durable_at <= self._cluster.now:
+            self.sync()
 
     def sync(self) -> None:
         """The disk is done with all that it was given."""
@@ -282,6 +288,8 @@ class Cluster:
         """Links that carry nothing, from and to."""
         self.loss = 0.0
         self.delay_ticks = (1, 1)
+        self.disk_ticks = (0, 0)
+        """How long it takes until a write is durable; those before it are, then, too."""
         self.straggle = 0.0
         """How likely a message is late by up to a hundred ticks."""
         self._wire: list[tuple[int, int, Message]] = []
@@ -347,6 +355,7 @@ class Cluster:
                     member.work()
             for member in self.members.values():
                 if member.up:
+                    member.write()
                     member.raft.tick()
                     member.work()
             self._check()
