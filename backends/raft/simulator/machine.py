@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import replace
 from typing import Protocol
 
 from leasekit.backends.raft.core.config import Config
 from leasekit.backends.raft.core.messages import Message
-from leasekit.backends.raft.core.types import Membership, Snapshot, SnapshotMeta, Write
+from leasekit.backends.raft.core.types import Membership, Recovered, Snapshot, SnapshotMeta, Write
 from leasekit.backends.raft.requests import ChangeMembership
 from leasekit.backends.raft.server import Freeze, Server, ServerConfig
 from leasekit.backends.raft.simulator.connection import Connection
@@ -83,14 +82,15 @@ class Machine:
         self._life += 1
         try:
             self._wal, recovered = Wal.open(self.disk, segment_bytes=settings.segment_bytes)
+            if recovered == Recovered() and self._bootstrap is not None:
+                recovered = Recovered(snapshot=Snapshot(SnapshotMeta(membership=self._bootstrap)))
+                self._wal.write(Write(number=0, snapshot=recovered.snapshot))
         except Corrupt as error:
             raise Violation(f"a crash has damaged the log of {self.name}: {error}") from error
         except DiskFailed as error:
             self._cluster.trace.note("cannot start", self.name, error)
             self._later(1.0, self.start)
             return
-        if recovered.snapshot.meta.index == 0 and self._bootstrap is not None:
-            recovered = replace(recovered, snapshot=Snapshot(SnapshotMeta(membership=self._bootstrap)))
         self._cluster.trace.note(
             "start", self.name, recovered.hard_state, recovered.snapshot.meta, len(recovered.entries)
         )
