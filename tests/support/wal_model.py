@@ -123,7 +123,9 @@ class Script:
         term = state.hard_state.term + (rng.random() < 0.2)
         snapshot = None
         if rng.random() < 0.06:
-            snapshot = self._snapshot(last_index(state) + rng.randint(0, 5), term)
+            # Not of the index of the one that is there: of one place in the log there is only one state.
+            lowest = max(last_index(state), state.snapshot.meta.index + 1)
+            snapshot = self._snapshot(lowest + rng.randint(0, 5), term)
             state = clamped(Recovered(state.hard_state, snapshot, ()))
         low, high = state.hard_state.commit, last_index(state)
         first = high + 1 if rng.random() < 0.8 else rng.randint(low + 1, high + 1)
