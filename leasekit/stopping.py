@@ -176,7 +176,10 @@ class _Interruptible:
         self._stop = StopSignal(leadership.tenure, grace_s)
         self._function = function
         self._lock = threading.Lock()
+        self._thread_id: int | None = None
+        """Set once the thread has begun."""
         self._inside = False
+        self._over = False
         self._result: Any = None
         self._error: BaseException | None = None
         # Not the thread's own `join`: one that Ctrl-C interrupts takes the thread for ended (Python 3.11, 3.12).
@@ -185,16 +188,16 @@ class _Interruptible:
         self._thread = threading.Thread(target=context.run, args=(self._work,), name="leasekit-job", daemon=True)
 
     def run(self) -> Any:
-        self._inside = True
-        self._thread.start()
         reason = None
         try:
+            # Inside, since Ctrl-C may come when the work has begun and `start` has not returned yet.
+            self._thread.start()
             while not self._ended.is_set() and (reason := self._stop.reason) is None:
                 self._ended.wait(self._stop.next_look_s())
         finally:
             # Also on Ctrl-C here: the work ends before the leadership is released.
-            self._interrupt()
-            self._ended.wait()
+            if self._interrupt():
+                self._ended.wait()
         reason = reason or self._leadership.reason
         if self._error is not None and not isinstance(self._error, LeadershipInterrupt):
             raise self._error
@@ -203,22 +206,29 @@ class _Interruptible:
         return self._result
 
     def _work(self) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._thread_id, self._inside = threading.get_ident(), True
         try:
             try:
                 self._result = self._function()
             finally:
                 with self._lock:
                     self._inside = False
-                    _raise_in(threading.get_ident(), None)
+                    _raise_in(self._thread_id, None)
         except BaseException as error:  # noqa: BLE001 (raised again in the calling thread)
             self._error = error
         finally:
             self._ended.set()
 
-    def _interrupt(self) -> None:
+    def _interrupt(self) -> bool:
+        """End the work; returns whether it has begun. If it has not, it never will."""
         with self._lock:
-            if self._inside and self._thread.ident is not None:
-                _raise_in(self._thread.ident, LeadershipInterrupt)
+            self._over = True
+            if self._thread_id is not None and self._inside:
+                _raise_in(self._thread_id, LeadershipInterrupt)
+            return self._thread_id is not None
 
 
 def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:

@@ -197,6 +197,41 @@ except KeyboardInterrupt:
     assert (out, errors) == ("True\nNone\n", "")
 
 
+@pytest.mark.parametrize("begun", [True, False], ids=["work has begun", "work has not begun"])
+def test_ctrl_c_while_the_works_thread_is_starting_leaves_no_work_behind(
+    begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = leasekit.connect("memory://")
+    seen: list[object] = []
+    at_work = threading.Event()
+
+    @leasekit.singleton("nightly", store=store, stop="interrupt")
+    def job() -> None:
+        try:
+            at_work.set()
+            while True:
+                time.sleep(0.01)
+        finally:
+            seen.append(leasekit.current().valid)
+
+    start = threading.Thread.start
+
+    def interrupted(self: threading.Thread) -> None:
+        if self.name != "leasekit-job":
+            return start(self)
+        if begun:
+            start(self)
+            assert at_work.wait(20)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        job()
+    assert seen == ([True] if begun else [])
+    assert leasekit.Election("nightly", store).leader() is None
+    store.close()
+
+
 def test_the_stop_signal_tells_whoever_listens_from_wherever_it_comes(faulty: Faulty) -> None:
     from leasekit.stopping import StopSignal
 
