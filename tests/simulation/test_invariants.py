@@ -41,7 +41,7 @@ def view(member: str, term: int = 1, *, role: Role = Role.FOLLOWER, committed: i
 
 @pytest.fixture
 def invariants() -> Invariants:
-    started = Invariants(Counter())
+    started = Invariants(Counter(), VOTERS)
     for member in VOTERS.voters:
         started.started(member, Recovered(snapshot=Snapshot(SnapshotMeta(membership=VOTERS))))
     return started
@@ -193,6 +193,20 @@ def test_an_entry_that_is_applied_before_it_is_durable_there(invariants: Invaria
     write(invariants, "c", 2, entry(1, 1))
     with pytest.raises(Violation, match="applied before it is durable"):
         invariants.looked(View("c", Role.FOLLOWER, 1, 0, 1, 1, 1, VOTERS, 0))
+
+
+def test_snapshots_that_are_not_of_the_committed_log(invariants: Invariants) -> None:
+    elect(invariants, "a", 1, 1)
+    for member in "ab":
+        persist(invariants, member, 2, entry(1, 1))
+    invariants.looked(view("a", 1, role=Role.LEADER, committed=1, last=1))
+    invariants.froze("a", SnapshotMeta(1, 1, VOTERS))
+    with pytest.raises(Violation, match="another membership"):
+        invariants.froze("a", SnapshotMeta(1, 1, Membership({"a": "a"})))
+    with pytest.raises(Violation, match="not committed"):
+        invariants.froze("a", SnapshotMeta(1, 2, VOTERS))
+    with pytest.raises(Violation, match="not committed"):
+        invariants.froze("a", SnapshotMeta(2, 1, VOTERS))
 
 
 @pytest.mark.parametrize("falls", ["term", "committed", "applied"])

@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from leasekit.backends.raft.core import membership as memberships
 from leasekit.backends.raft.core.messages import AppendReply, Message, Vote, VoteReply
 from leasekit.backends.raft.core.quorum import majority
-from leasekit.backends.raft.core.types import Entry, MemberId, Membership, Recovered, Role, Write
+from leasekit.backends.raft.core.types import (
+    Entry,
+    EntryKind,
+    MemberId,
+    Membership,
+    Recovered,
+    Role,
+    SnapshotMeta,
+    Write,
+)
 from leasekit.backends.raft.simulator.shadows import Disks, Shadow
 
 
@@ -42,8 +52,10 @@ class View:
 class Invariants:
     """Told of everything that happens to the members; raises `Violation`."""
 
-    def __init__(self, counts: Counter[str]) -> None:
+    def __init__(self, counts: Counter[str], founders: Membership) -> None:
         self.disks = Disks()
+        self.memberships: list[tuple[int, Membership]] = [(0, founders)]
+        """The committed ones, by the index from which they hold."""
         self.committed: list[tuple[int, bytes]] = [(0, b"")]
         """The canonical log, by index: term and data of each committed entry, whoever committed it first."""
         self.kinds: list[int] = [0]
@@ -75,7 +87,7 @@ class Invariants:
             ensure(not changed, "a vote changes within a term", member, old, new)
             ensure(new.commit >= old.commit, "the durable commit index falls", member, old, new)
         if write.snapshot is not None:
-            self._check_snapshot(member, write.snapshot.meta.index, write.snapshot.meta.term)
+            self._check_snapshot(member, write.snapshot.meta)
         if write.entries:
             self._check_append(member, told, write)
         self.disks.wrote(member, write)
@@ -86,6 +98,13 @@ class Invariants:
         state = self.disks.durable[member].state
         if state.vote is not None:
             self._check_vote(member, state.term, state.vote)
+
+    def froze(self, member: MemberId, meta: SnapshotMeta) -> None:
+        """`member` is about to make a snapshot of its own state, or was found to have one."""
+        known = meta.index < len(self.committed) and self.committed[meta.index][0] == meta.term
+        ensure(known, "a snapshot of what was not committed", member, meta)
+        right = [membership for index, membership in self.memberships if index <= meta.index][-1]
+        ensure(meta.membership == right, "a snapshot with another membership than there was", member, meta, right)
 
     def sent(self, message: Message) -> None:
         """`message` leaves its sender."""
@@ -155,13 +174,12 @@ class Invariants:
             None in terms or terms[0] == terms[1], "other entries are acknowledged than the leader's", message, terms
         )
 
-    def _check_snapshot(self, member: MemberId, index: int, term: int) -> None:
+    def _check_snapshot(self, member: MemberId, meta: SnapshotMeta) -> None:
         self._counts["snapshot installs"] += 1
-        known = index < len(self.committed) and self.committed[index][0] == term
-        ensure(known, "a received snapshot covers what was not committed", member, index, term)
+        self.froze(member, meta)
         before = self._views.get(member)
-        newer = before is None or index > before.committed
-        ensure(newer, "a received snapshot is older than what is committed here", member, index)
+        newer = before is None or meta.index > before.committed
+        ensure(newer, "a received snapshot is older than what is committed here", member, meta)
 
     def _check_append(self, member: MemberId, told: Shadow, write: Write) -> None:
         first = write.entries[0].index
@@ -219,6 +237,8 @@ class Invariants:
                 ensure(term == self.committed[index][0], "two entries committed at one index", view, index)
             else:
                 _, kind, data = self._entries[index, term]
+                if kind == EntryKind.MEMBERSHIP:
+                    self.memberships.append((index, memberships.decode(data)))
                 self.committed.append((term, data))
                 self.kinds.append(kind)
                 self._committed_in[view.term] = index

@@ -280,6 +280,8 @@ class Machine:
             if output.freeze is not None:
                 self._freeze = output.freeze
         self._cluster.looked(self)
+        if self._freeze is not None:
+            self._cluster.invariants.froze(self.name, self._freeze.meta)
         self._start_writing()
 
     def _send(self, message: Message) -> None:

@@ -33,7 +33,10 @@ class World:
         self.trace = Trace(self.schedule, tell)
         self.counts: Counter[str] = Counter()
         self.network = Network(self.schedule, self.new_rng(), self.settings.weather)
-        self.invariants = Invariants(self.counts)
+        names = [f"m{number + 1}" for number in range(self.settings.voters)]
+        self.membership = Membership({name: name for name in names})
+        """The latest committed one."""
+        self.invariants = Invariants(self.counts, self.membership)
         self.reference = Reference(self.counts)
         self.history: list[Operation] = []
         self.clients: list[Client] = []
@@ -43,9 +46,6 @@ class World:
         self._machines_made = 0
         self._connections_made = 0
         self._states: dict[int, bytes] = {}
-        names = [f"m{number + 1}" for number in range(self.settings.voters)]
-        self.membership = Membership({name: name for name in names})
-        """The latest committed one."""
         for _ in names:
             self._make_machine(self.membership)
         self._make_clients()
