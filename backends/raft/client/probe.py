@@ -39,7 +39,10 @@ async def examine(settings: Settings, leader: Leader, calls: Calls, *, timeout_s
     looks = await _look_at_all(settings, leader, timeout_s)
     seen = {address: look for address, look in looks.items() if isinstance(look, Seen)}
     found = warnings(seen)
-    if (problem := await quorum) and seen:
+    if not seen:
+        quorum.cancel()
+        await asyncio.wait([quorum])
+    elif problem := await quorum:
         found.append(problem)
     if settings.tls is None and (exposed := [address for address in looks if not is_loopback(host_of(address))]):
         found.append(
