@@ -33,6 +33,7 @@ _IMPURE = {
     "pathlib", "queue", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "ssl",
     "subprocess", "sys", "tempfile", "tenacity", "threading", "time", "urllib.request", "uuid",
 }  # fmt: skip
+_PURE = {"leasekit.core", *(f"leasekit.backends.raft.{room}" for room in ("core", "kv", "server", "wire"))}
 _WALL_CLOCKS = {"now", "utcnow", "today"}
 
 # `Random` is a type here, and seeded: the generator itself is an argument.
@@ -53,7 +54,7 @@ def _own_backend(name: str) -> str:
 
 
 def _pure_rooms() -> list[Module]:
-    return [m for m in modules() if _within(m.name, {"leasekit.core"}) or m.name.endswith(".wire")]
+    return [m for m in modules() if _within(m.name, _PURE) or m.name.endswith(".wire")]
 
 
 def test_imports_run_one_way() -> None:
@@ -148,6 +149,7 @@ def test_dependencies_beyond_the_core_stay_in_their_backends() -> None:
     extras = {
         "leasekit.backends.etcd": {"grpc", "google"},
         "leasekit.backends.consul": {"consul", "aiohttp", "yarl"},
+        "leasekit.backends.raft": {"msgpack"},
         "leasekit.testing": {"pytest", "hypothesis"},
         "leasekit.cli": {"rich"},
     }

@@ -9,7 +9,6 @@ that rest on it are held until `persisted`.
 from __future__ import annotations
 
 from collections import deque
-from random import Random
 
 from leasekit.backends.raft.core import follower
 from leasekit.backends.raft.core.ballot import Ballot
@@ -32,6 +31,7 @@ from leasekit.backends.raft.core.messages import (
 )
 from leasekit.backends.raft.core.quorum import Verdict
 from leasekit.backends.raft.core.types import (
+    Chance,
     HardState,
     MemberId,
     Membership,
@@ -50,7 +50,7 @@ _FROM_LEADER = (Append, Heartbeat, SnapshotPiece)
 class Raft:
     """A member. Single-threaded; time passes by `tick` alone."""
 
-    def __init__(self, member: MemberId, recovered: Recovered, config: Config, random: Random) -> None:
+    def __init__(self, member: MemberId, recovered: Recovered, config: Config, random: Chance) -> None:
         self.id = member
         self.config = config
         self.random = random

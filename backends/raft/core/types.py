@@ -5,13 +5,21 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from leasekit.backends.raft.core.messages import Message
 
 MemberId = str
 """A member's name, unique for ever within its cluster: a wiped member comes back under a new one."""
+
+
+class Chance(Protocol):
+    """A seeded generator of random numbers: `random.Random` is one."""
+
+    def randint(self, a: int, b: int) -> int:
+        """One of the integers from `a` to `b`, both included."""
+        ...
 
 
 class Role(enum.Enum):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from random import Random
 
 from leasekit.backends.raft.core.config import Config
 from leasekit.backends.raft.core.leader import Leader
@@ -17,6 +16,7 @@ from leasekit.backends.raft.core.machine import Raft
 from leasekit.backends.raft.core.membership import NotNow
 from leasekit.backends.raft.core.messages import Message
 from leasekit.backends.raft.core.types import (
+    Chance,
     Entry,
     EntryKind,
     MemberId,
@@ -105,7 +105,7 @@ class Server:
     """A member. Single-threaded. `clock` is asked for leases' times and for the wall time that clients ask for."""
 
     def __init__(
-        self, member: MemberId, recovered: Recovered, config: ServerConfig, random: Random, clock: Clock
+        self, member: MemberId, recovered: Recovered, config: ServerConfig, random: Chance, clock: Clock
     ) -> None:
         self.raft = Raft(member, recovered, config.core, random)
         self.machine = StateMachine()
