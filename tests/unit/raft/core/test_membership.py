@@ -233,6 +233,7 @@ def test_a_leader_whose_removal_is_not_committed_campaigns_for_it_alone_may_be_e
         leading(leader.raft).remove(leader.name)
         leader.work()
         leader.crash()
+        cluster.tick()
         cluster.heal()
         leader.start()
         _until_it_leads_for_good(cluster, other)
