@@ -153,8 +153,7 @@ class Server:
         elif self._is_full:
             self._refuse(client, request, Problem.UNAVAILABLE, "too many requests are waiting at this member")
         elif isinstance(request, TakeSnapshot):
-            self._snapshot_waiters.append(_Waiting(client, request))
-            self._freeze_wanted = True
+            self._want_snapshot(_Waiting(client, request))
         elif self.raft.leading is None:
             self._reply(client, NotLeader(id=request.id, leader=self._leader_address))
         else:
@@ -337,6 +336,13 @@ class Server:
                 self._watches.add((waiting.client, number), key, prefix=prefix)
 
     # Snapshots.
+
+    def _want_snapshot(self, waiting: _Waiting) -> None:
+        if self.machine.applied == self.raft.log.snapshot.meta.index:
+            self._done(waiting, None)  # there is one of just this state
+            return
+        self._snapshot_waiters.append(waiting)
+        self._freeze_wanted = True
 
     @property
     def _may_freeze(self) -> bool:
