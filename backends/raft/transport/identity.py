@@ -8,7 +8,7 @@ from typing import Any
 
 from leasekit.backends.raft.core.types import MemberId, Membership
 from leasekit.backends.raft.transport.security import Security, may_be
-from leasekit.backends.raft.wire import Codec, Hello, Purpose, Rejected, Welcome
+from leasekit.backends.raft.wire import MAX_REASON, Codec, Hello, Purpose, Rejected, Welcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Unwelcome(Exception):
     @property
     def rejected(self) -> Rejected:
         """What it is told."""
-        return Rejected(str(self))
+        return Rejected(str(self)[:MAX_REASON])
 
 
 def welcome(

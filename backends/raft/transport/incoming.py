@@ -12,6 +12,7 @@ from leasekit.backends.raft.transport.connection import Connection
 from leasekit.backends.raft.transport.identity import Unwelcome
 from leasekit.backends.raft.wire import (
     MAX_FRAME_BYTES,
+    MAX_REQUEST_BYTES,
     Codec,
     Hello,
     Purpose,
@@ -162,7 +163,7 @@ class Incoming(Connection):
             return
         self.hello = hello
         self._version = answer.version
-        self.frames.max_bytes = MAX_FRAME_BYTES
+        self.frames.max_bytes = MAX_REQUEST_BYTES if self.is_client else MAX_FRAME_BYTES
         self.send_body(encode_handshake(answer))
 
     def _too_late(self) -> None:

@@ -16,12 +16,11 @@ from leasekit.errors import ProtocolError
 
 
 class NoConnection(Exception):
-    """It did not come about. `kind` is one of a few, for `Complaints`; `refused`: trying again will not help by itself."""
+    """It did not come about. `kind` is one of a few, for `Complaints`."""
 
-    def __init__(self, kind: str, reason: str, *, refused: bool = False) -> None:
+    def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
-        self.refused = refused
 
 
 class Outgoing(Connection):
@@ -51,7 +50,7 @@ class Outgoing(Connection):
             return
         answer = decode_answer(body)
         if not isinstance(answer, Welcome):
-            self._fail(NoConnection("refused", f"refuses this connection: {answer.reason}", refused=True))
+            self._fail(NoConnection("refused", f"refuses this connection: {answer.reason}"))
             self.close()
         elif not self.codec.oldest <= answer.version <= self.codec.newest:
             raise ProtocolError(f"chose version {answer.version}, which is not spoken here")
@@ -64,13 +63,20 @@ class Outgoing(Connection):
         raise ProtocolError("speaks although nothing was asked")
 
     def on_broken(self, error: ProtocolError) -> None:
-        self._fail(NoConnection("protocol", f"does not speak this protocol ({error})", refused=True))
+        self._fail(NoConnection("protocol", f"does not speak this protocol ({error})"))
 
     def on_lost(self, error: Exception | None) -> None:
         if isinstance(error, ssl.SSLError):
             # With TLS 1.3 our own certificate is refused only after the handshake has ended for us.
-            self._fail(NoConnection("tls", f"ended the TLS connection: {tls_reason(error)}", refused=True))
-        self._fail(NoConnection("unreachable", "hung up before it said a word (is it TLS on one side only?)"))
+            self._fail(NoConnection("tls", f"ended the TLS connection: {tls_reason(error)}"))
+        if self.certificate is not None:
+            # Most often it just hangs up then: asyncio does not send OpenSSL's word of why.
+            self._fail(
+                NoConnection("tls", "hung up on our certificate: is it of the authority that the members trust?")
+            )
+        self._fail(
+            NoConnection("unreachable", "hung up before it said a word: is it TLS on one side only (raft+tls://)?")
+        )
 
     def _fail(self, error: NoConnection) -> None:
         if not self.welcomed.done():
@@ -84,7 +90,7 @@ async def dial(address: str, make: Callable[[], _C], tls: ssl.SSLContext | None,
     """Connect to `host:port` and be welcomed. Raises NoConnection."""
     host, port = host_of(address), address.rpartition(":")[2]
     if not host or not port.isdigit():
-        raise NoConnection("address", f"{address!r} is not host:port", refused=True)
+        raise NoConnection("address", f"{address!r} is not host:port")
     connection = make()
     try:
         async with asyncio.timeout(timeout_s):
@@ -100,7 +106,7 @@ async def dial(address: str, make: Callable[[], _C], tls: ssl.SSLContext | None,
         connection.abort()
         raise
     except OSError as error:
-        raise _failed(error) from None
+        raise _failed(error, tls=tls is not None) from None
     except asyncio.CancelledError:
         connection.abort()
         raise
@@ -116,9 +122,11 @@ def tls_reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def _failed(error: OSError) -> NoConnection:
+def _failed(error: OSError, *, tls: bool) -> NoConnection:
     if isinstance(error, ssl.SSLError):
-        return NoConnection("tls", f"TLS failed ({tls_reason(error)})", refused=True)
+        return NoConnection("tls", f"TLS failed ({tls_reason(error)})")
+    if tls and isinstance(error, ConnectionError) and error.errno is None:
+        return NoConnection("tls", "hung up during the TLS handshake: does it speak TLS?")
     if isinstance(error, socket.gaierror):
         return NoConnection("address", error.strerror or "is a name that cannot be resolved")
     return NoConnection("unreachable", os.strerror(error.errno).lower() if error.errno else str(error))

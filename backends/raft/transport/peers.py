@@ -103,7 +103,7 @@ class PeerLinks:
         if (answer.member, answer.cluster) != (member, self._identity.cluster):
             line.abort()
             is_who = f"is member {answer.member!r} of cluster {answer.cluster!r}"
-            raise NoConnection("id", f"{is_who}, not {member!r} of {self._identity.cluster!r}", refused=True)
+            raise NoConnection("id", f"{is_who}, not {member!r} of {self._identity.cluster!r}")
         return line
 
     def backoff(self) -> Backoff:

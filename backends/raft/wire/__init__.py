@@ -15,8 +15,9 @@ from typing import Any
 from leasekit.backends.raft.core.messages import Message
 from leasekit.backends.raft.requests import Request, Response
 from leasekit.backends.raft.wire.codec import Table, pack, unpack
-from leasekit.backends.raft.wire.frames import MAX_FRAME_BYTES, MAX_HANDSHAKE_BYTES, Frames, frame
+from leasekit.backends.raft.wire.frames import MAX_FRAME_BYTES, MAX_HANDSHAKE_BYTES, MAX_REQUEST_BYTES, Frames, frame
 from leasekit.backends.raft.wire.handshake import (
+    MAX_REASON,
     Hello,
     Purpose,
     Rejected,
@@ -32,6 +33,8 @@ __all__ = [
     "CODEC",
     "MAX_FRAME_BYTES",
     "MAX_HANDSHAKE_BYTES",
+    "MAX_REASON",
+    "MAX_REQUEST_BYTES",
     "Codec",
     "Frames",
     "Hello",

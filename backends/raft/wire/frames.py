@@ -6,6 +6,8 @@ from leasekit.errors import ProtocolError
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 """Longest body. Snapshot pieces (256 KiB) and appends (1 MiB and one command) stay below; answers to scans may not."""
+MAX_REQUEST_BYTES = 2 * 1024 * 1024
+"""Longest body that a client sends: one command, or what it reads and compares. There may be many clients."""
 MAX_HANDSHAKE_BYTES = 4096
 """Longest body before both sides know each other."""
 

@@ -6,11 +6,14 @@ import enum
 from dataclasses import dataclass
 
 from leasekit.backends.raft.wire.codec import Table, pack, unpack
-from leasekit.backends.raft.wire.fields import ID, NATURAL, TEXT, Record, member_of, text
+from leasekit.backends.raft.wire.fields import ID, NATURAL, Record, member_of, text
 from leasekit.errors import ProtocolError
 
 _VERSION = 0
 """In the place of the version: no version of the messages has this number."""
+
+MAX_REASON = 500
+"""Longest reason for refusing a connection, in characters."""
 
 
 class Purpose(enum.Enum):
@@ -55,7 +58,7 @@ HANDSHAKE = Table(
             Hello, oldest=NATURAL, newest=NATURAL, cluster=text(256), purpose=member_of(Purpose), member=text(256)
         ),
         2: Record(Welcome, version=NATURAL, member=ID, cluster=ID),
-        3: Record(Rejected, reason=TEXT),
+        3: Record(Rejected, reason=text(MAX_REASON)),
     },
 )
 

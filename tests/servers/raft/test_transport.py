@@ -304,6 +304,12 @@ async def test_a_client_of_another_cluster_is_refused() -> None:
         assert await client.closed()
 
 
+async def test_a_refusal_is_short_whatever_was_said() -> None:
+    async with members("a") as [a], raw(a) as client:
+        answer = await client.hello(cluster="\U0001f511" * 256)
+        assert isinstance(answer, Rejected) and len(answer.reason) <= wire.MAX_REASON
+
+
 async def test_a_version_that_is_not_spoken_is_refused() -> None:
     async with members("a") as [a], raw(a) as client:
         answer = await client.hello(oldest=7, newest=9)
@@ -355,12 +361,15 @@ async def test_fuzzed_bytes_end_their_own_connection_alone(caplog: pytest.LogCap
         await _serves(a)
 
 
-@pytest.mark.parametrize("welcomed", [False, True])
-async def test_an_oversized_frame_is_refused_by_its_length(welcomed: bool) -> None:
+@pytest.mark.parametrize("purpose", [None, Purpose.CLIENT, Purpose.MEMBER])
+async def test_an_oversized_frame_is_refused_by_its_length(purpose: Purpose | None) -> None:
     async with members("a") as [a], raw(a) as client:
         limit = wire.MAX_HANDSHAKE_BYTES
-        if welcomed:
+        if purpose is Purpose.CLIENT:
             await client.hello()
+            limit = wire.MAX_REQUEST_BYTES
+        elif purpose is Purpose.MEMBER:
+            await client.hello(purpose=purpose, member="x")
             limit = wire.MAX_FRAME_BYTES
         client.writer.write((limit + 1).to_bytes(4, "big"))
         assert await client.closed()
