@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.command import Command
-from support.servers import ConsulCluster, EtcdCluster
+from support.servers import ConsulCluster, EtcdCluster, RaftCluster
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def cli_without_store(tmp_path: Path) -> Iterator[Command]:
     command.close()
 
 
-@pytest.fixture(params=["sqlite", "etcd", "consul"])
+@pytest.fixture(params=["sqlite", "etcd", "consul", "raft"])
 def any_cli(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Iterator[Command]:
     """The command over each kind of store in turn."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'leases.db'}"
     else:
-        server: EtcdCluster | ConsulCluster = request.getfixturevalue(request.param)
+        server: EtcdCluster | ConsulCluster | RaftCluster = request.getfixturevalue(request.param)
         url = server.url(prefix)
     command = Command(url, tmp_path)
     yield command

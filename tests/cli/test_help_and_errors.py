@@ -102,7 +102,7 @@ def test_a_password_in_a_command_line_url_is_refused_and_not_repeated(cli: Comma
 
 
 def test_a_store_that_cannot_be_reached_is_no_answer(cli: Command, unused_port: int) -> None:
-    for scheme in ("etcd", "consul"):
+    for scheme in ("etcd", "consul", "raft"):
         done = cli("--store", f"{scheme}://127.0.0.1:{unused_port}", "--timeout", "2", "leader", "x")
         assert (done.code, done.out) == (69, "")
         assert done.err.startswith("leasekit: ")

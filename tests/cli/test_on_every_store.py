@@ -1,4 +1,4 @@
-"""The main commands, on SQLite, etcd and Consul alike."""
+"""The main commands, on SQLite, etcd, Consul and leasekit's own store alike."""
 
 from __future__ import annotations
 

@@ -12,19 +12,19 @@ from support.servers import ConsulCluster
 from support.site import Site
 
 
-@pytest.fixture(params=["etcd", "consul", "sqlite"])
+@pytest.fixture(params=["etcd", "consul", "raft", "sqlite"])
 def site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
     """Each store that processes can share."""
     yield from _site(request, prefix, tmp_path, ttl_s=1.0)
 
 
-@pytest.fixture(params=["etcd", "consul"])
+@pytest.fixture(params=["etcd", "consul", "raft"])
 def network_site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
     """Each store behind a network, one server."""
     yield from _site(request, prefix, tmp_path, ttl_s=1.0)
 
 
-@pytest.fixture(params=["etcd", "spacious_consul"])
+@pytest.fixture(params=["etcd", "spacious_consul", "raft"])
 def crowded_site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
     """Each store behind a network, one server, ready for many candidates from one address."""
     yield from _site(request, prefix, tmp_path, ttl_s=3.0)
@@ -37,7 +37,7 @@ def spacious_consul() -> Iterator[ConsulCluster]:
         yield cluster
 
 
-@pytest.fixture(params=["etcd_cluster", "consul_cluster"])
+@pytest.fixture(params=["etcd_cluster", "consul_cluster", "raft_cluster"])
 def cluster_site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
     """Each store on three servers of this test's own. The ttl is one that survives the loss of the store's leader."""
     yield from _site(request, prefix, tmp_path, ttl_s=5.0)

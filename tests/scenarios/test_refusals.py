@@ -12,7 +12,7 @@ import pytest
 import leasekit
 from leasekit import engine
 from support import certificates
-from support.servers import ConsulCluster, EtcdCluster
+from support.servers import ConsulCluster, EtcdCluster, RaftCluster
 from support.site import Site
 
 TTL_S = 2.0
@@ -64,8 +64,9 @@ def test_what_an_election_cannot_be_made_of(site: Site, given: dict[str, Any], f
 
 
 def test_a_ttl_below_what_the_store_takes_names_its_bounds(network_site: Site) -> None:
-    with pytest.raises(leasekit.ConfigError, match="this store takes 1 to") as refused:
-        leasekit.Election("reports", network_site.store, ttl_s=0.5)
+    shortest_s = network_site.capabilities.ttl_min_s
+    with pytest.raises(leasekit.ConfigError, match=f"this store takes {shortest_s:g} to") as refused:
+        leasekit.Election("reports", network_site.store, ttl_s=shortest_s / 2)
     assert refused.value.field == "ttl_s"
     assert_empty(network_site.store)
 
@@ -115,13 +116,15 @@ def test_urls_that_cannot_be_meant(url: str, says: str) -> None:
         leasekit.connect(url).close()
 
 
-@pytest.mark.parametrize("scheme", ["etcd", "consul"])
+@pytest.mark.parametrize("scheme", ["etcd", "consul", "raft"])
 @pytest.mark.parametrize("option", ["ca", "cert"])
 def test_a_certificate_file_that_is_missing_is_named(scheme: str, option: str, tmp_path: Path) -> None:
     missing = tmp_path / "nowhere.pem"
-    key = f"&key={missing}" if option == "cert" else ""
+    mine = certificates.issue(tmp_path / "mine")
+    cert, key = (missing, missing) if option == "cert" else (mine.client_cert, mine.client_key)
+    ca = missing if option == "ca" else mine.ca
     with pytest.raises(leasekit.ConfigError, match=r"nowhere\.pem") as refused:
-        _campaign(f"{scheme}+tls://127.0.0.1:1?{option}={missing}{key}")
+        _campaign(f"{scheme}+tls://127.0.0.1:1?ca={ca}&cert={cert}&key={key}")
     assert refused.value.field in (option, "key")
 
 
@@ -130,10 +133,10 @@ def _campaign(url: str) -> None:
         raise AssertionError("elected")
 
 
-Secured = EtcdCluster | ConsulCluster
+Secured = EtcdCluster | ConsulCluster | RaftCluster
 
 
-@pytest.fixture(params=[EtcdCluster, ConsulCluster])
+@pytest.fixture(params=[EtcdCluster, ConsulCluster, RaftCluster])
 def secured(request: pytest.FixtureRequest) -> Iterator[Secured]:
     """A server that speaks TLS and asks its clients for a certificate."""
     with request.param(tls="mutual") as cluster:
@@ -147,8 +150,8 @@ def test_certificates_that_do_not_fit_are_said_so_and_nothing_is_written(
     wrong: list[tuple[str, str]] = [
         (secured.url(prefix, ca=None), "certificate verify failed"),
         (secured.url(prefix, ca=other.ca), "certificate verify failed"),
-        (secured.url(prefix, cert=None, key=None), "cert= and .?key="),
-        (secured.url(prefix, cert=other.client_cert, key=other.client_key), "cert= and .?key="),
+        (secured.url(prefix, cert=None, key=None), r"cert= and .?key=|\?cert="),
+        (secured.url(prefix, cert=other.client_cert, key=other.client_key), r"cert= and .?key=|our certificate"),
         (secured.url(prefix, key=None), "key"),
         (secured.url(prefix).partition("?")[0].replace("+tls", ""), r"\+tls"),
     ]
@@ -159,9 +162,11 @@ def test_certificates_that_do_not_fit_are_said_so_and_nothing_is_written(
         assert_empty(store)
 
 
-def test_tls_to_a_server_that_speaks_none_says_so(network_site: Site) -> None:
+def test_tls_to_a_server_that_speaks_none_says_so(network_site: Site, tmp_path: Path) -> None:
+    mine = certificates.issue(tmp_path / "mine")
+    files = f"?ca={mine.ca}&cert={mine.client_cert}&key={mine.client_key}"
     with pytest.raises((leasekit.NotElected, leasekit.ConfigError), match=r"TLS|tls"):
-        _campaign(network_site.url.replace("://", "+tls://"))
+        _campaign(network_site.url.replace("://", "+tls://") + files)
     assert_empty(network_site.store)
 
 

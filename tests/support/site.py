@@ -7,7 +7,7 @@ from pathlib import Path
 
 import leasekit
 from leasekit.store import Capabilities
-from support.servers import ConsulCluster, EtcdCluster
+from support.servers import ConsulCluster, EtcdCluster, RaftCluster
 from support.team import Team
 
 
@@ -20,7 +20,7 @@ class Site:
     store: leasekit.ConnectedStore
     folder: Path
     prefix: str
-    server: EtcdCluster | ConsulCluster | None = None
+    server: EtcdCluster | ConsulCluster | RaftCluster | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -33,7 +33,7 @@ class Site:
         return self.capabilities.expires_within_s(self.ttl_s)
 
     @property
-    def servers(self) -> EtcdCluster | ConsulCluster:
+    def servers(self) -> EtcdCluster | ConsulCluster | RaftCluster:
         """The servers, where there are any."""
         assert self.server is not None, "this store has no server"
         return self.server

@@ -20,7 +20,7 @@ import pytest
 import leasekit
 from leasekit import aio, engine
 from leasekit.errors import ConfigError, LeadershipLost, LossReason
-from support.servers import ConsulCluster, EtcdCluster
+from support.servers import ConsulCluster, EtcdCluster, RaftCluster
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),
@@ -49,11 +49,11 @@ def in_child(work: Callable[[], object], *, timeout_s: float = 20) -> None:
     assert said == "ok", said or f"the child hung or died: status {status}"
 
 
-@pytest.fixture(params=["sqlite", "consul"])
+@pytest.fixture(params=["sqlite", "consul", "raft"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/leases.db"
-    cluster: ConsulCluster = request.getfixturevalue("consul")
+    cluster: ConsulCluster | RaftCluster = request.getfixturevalue(request.param)
     return cluster.url(prefix)
 
 

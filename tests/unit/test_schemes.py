@@ -13,7 +13,7 @@ from leasekit import schemes
 from leasekit.errors import ConfigError
 
 
-@pytest.mark.parametrize("scheme", ["memory", "sqlite", "etcd", "etcd+tls", "consul", "consul+tls"])
+@pytest.mark.parametrize("scheme", ["memory", "sqlite", "etcd", "etcd+tls", "consul", "consul+tls", "raft", "raft+tls"])
 def test_the_short_way_finds_what_the_long_way_does(scheme: str) -> None:
     (entry_point,) = set(entry_points(group=schemes.GROUP, name=scheme))
     assert schemes._own(scheme) == entry_point.value
