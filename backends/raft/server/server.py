@@ -349,7 +349,10 @@ class Server:
         if self._freezing or self.raft.log.restoring:
             return False
         behind = self.machine.applied - self.raft.log.snapshot.meta.index
-        return self._freeze_wanted or behind >= self._config.snapshot_every_entries
+        if not self._freeze_wanted and behind < self._config.snapshot_every_entries:
+            return False
+        # Who joined with nothing learns the membership from a later entry; a snapshot from before it would name nobody.
+        return bool(self.raft.log.membership_at(self.machine.applied).voters)
 
     def _freeze(self) -> Freeze | None:
         if self.failure is not None or not self._may_freeze:
