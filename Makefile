@@ -21,10 +21,10 @@ endif
 
 help:
 	@echo "make demo     an election to watch, on this machine"
-	@echo "make test     linters, types and all tests, against real etcd and Consul servers"
+	@echo "make test     linters, types and all tests, against real servers"
 	@echo "make lint     linters and types"
 	@echo "make model    explore the election's state machine far (MODEL=... as for python -m model)"
-	@echo "make servers  fetch etcd and Consul for the tests"
+	@echo "make servers  fetch etcd, Consul and the databases for the tests"
 	@echo "make bench    measure"
 	@echo "make clean    remove all that was made here"
 

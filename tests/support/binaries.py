@@ -17,7 +17,7 @@ MISSING = "not found here: "
 
 @cache
 def find(folder: str, program: str) -> Path | None:
-    """`program` of the server package `folder` (etcd-3.4, etcd-3.5, consul), None if this machine has none.
+    """`program` of the server package `folder` (etcd-3.4, redis, ...), None if this machine has none.
 
     Looks in `.cache/servers/` (filled by `make servers`), then in the folder that LEASEKIT_SERVERS names, then on PATH.
     """
