@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from leasekit.backends.raft.core import membership as memberships
 from leasekit.backends.raft.core.messages import AppendReply, Vote, VoteReply
 from leasekit.backends.raft.core.types import (
     Entry,
@@ -193,6 +194,22 @@ def test_an_entry_that_is_applied_before_it_is_durable_there(invariants: Invaria
     write(invariants, "c", 2, entry(1, 1))
     with pytest.raises(Violation, match="applied before it is durable"):
         invariants.looked(View("c", Role.FOLLOWER, 1, 0, 1, 1, 1, VOTERS, 0))
+
+
+def test_changes_of_the_membership_that_come_too_early(invariants: Invariants) -> None:
+    def change(index: int) -> Entry:
+        return Entry(index, 1, EntryKind.MEMBERSHIP, memberships.encode(VOTERS))
+
+    elect(invariants, "a", 1, 1)
+    write(invariants, "a", 2, entry(1, 1))
+    with pytest.raises(Violation, match="of the leader's term"):
+        write(invariants, "a", 3, change(2))
+    with pytest.raises(Violation, match="at once"):
+        write(invariants, "a", 4, change(2), change(3))
+    uncommitted = View("a", Role.LEADER, 1, 0, 0, 0, 2, VOTERS, 2)
+    invariants.looked(uncommitted)
+    with pytest.raises(Violation, match="before the last one"):
+        write(invariants, "a", 5, change(2))
 
 
 def test_snapshots_that_are_not_of_the_committed_log(invariants: Invariants) -> None:

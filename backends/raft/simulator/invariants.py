@@ -200,6 +200,20 @@ class Invariants:
                 ensure(not leads, "a leader overwrites its own log", before, first)
         assert previous is not None
         self._check_entries(member, previous, write.entries)
+        self._check_change(member, write)
+
+    def _check_change(self, member: MemberId, write: Write) -> None:
+        """A leader changes the membership one step at a time, and only once it is known what is committed (raft-dev, 2015)."""
+        before = self._views.get(member)
+        changes = [entry for entry in write.entries if entry.kind == EntryKind.MEMBERSHIP]
+        if before is None or before.role is not Role.LEADER or not changes or changes[0].term != before.term:
+            return
+        ensure(len(changes) == 1, "two changes of the membership at once", before, changes)
+        ensure(
+            before.membership_index <= before.committed, "a change before the last one is committed", before, changes
+        )
+        own = self.committed[before.committed][0] == before.term
+        ensure(own, "a change before an entry of the leader's term is committed", before, changes)
 
     def _check_entries(self, member: MemberId, previous: int, entries: tuple[Entry, ...]) -> None:
         """Log matching, by induction: an index and a term determine the entry, and the term of the one before."""

@@ -88,5 +88,5 @@ class Settings:
             several_clients=rng.randint(0, 2),
             bursts=rng.choice([0, 0, 1, 2]),
             electors=rng.randint(0, 3),
-            watchers=rng.randint(0, 2),
+            watchers=rng.randint(0, 3),
         )
