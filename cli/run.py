@@ -127,7 +127,7 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None) -> int:
             report.exit_code = exit_codes.SIGNALLED + interrupted.signal_number
         finally:
             if guard is not None:
-                guard.dismiss()
+                guard.close()
             if report_file is not None and report.exit_code is not None:
                 _write(report, report_file)
     return report.exit_code

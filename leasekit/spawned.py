@@ -138,6 +138,8 @@ def _supervise(guard: Guard, talk: _Talk, stop: StopSignal, tenure: Tenure) -> t
         while guard.step() is None:
             select.select([guard], [], [], LONGEST_SLEEP_S)
         raise
+    finally:
+        guard.close()
 
 
 class _Talk:

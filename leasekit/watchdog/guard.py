@@ -50,8 +50,10 @@ End = Ended | NotStarted | Died
 
 
 class Guard:
-    """A command under a watchdog, which stands by until `begin`. Then ask `step` what happened, whenever `fileno` is
-    readable, until it answers an end."""
+    """A command under a watchdog, which stands by until `begin`.
+
+    Then ask `step` what happened, whenever `fileno` is readable, until it answers an end; `close` it after that.
+    """
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str] | None, *, grace_s: float, adopt: bool = True
@@ -101,12 +103,6 @@ class Guard:
         foreground = self._adopt and terminal.to_be_handed_over()
         self._channel.send(Begin(deadline, foreground, token))
 
-    def dismiss(self) -> None:
-        """End a watchdog that stands by, if nothing was begun."""
-        if not self._begun:
-            self._process.kill()
-            self._finish()
-
     @property
     def watchdog_pid(self) -> int:
         """The watchdog's process id."""
@@ -143,11 +139,11 @@ class Guard:
         for message in self._channel.receive():
             end = self._hear(message)
             if end is not None:
-                self._finish()
+                self._let_go()
                 return end
         if not self._channel.open:
             self._kill_orphans()
-            self._finish()
+            self._let_go()
             return Died()
         self._stand_in()
         return None
@@ -207,9 +203,20 @@ class Guard:
         if self._adopt:
             processes.reap_adopted(family, os.getpid())
 
-    def _finish(self) -> None:
+    def _let_go(self) -> None:
         self._take_terminal_back()
         self._channel.close()
+
+    def close(self) -> None:
+        """Wait for the watchdog to be gone; one that stands by is ended. After `begin`, only when the end has come.
+
+        A moment that nobody else needs to wait for: the command is gone already.
+        """
+        if not self._begun:
+            self._process.kill()
+            self._channel.close()
+        elif self._channel.open:
+            return
         try:
             self._process.wait(WATCHDOG_LATE_S)
         except subprocess.TimeoutExpired:

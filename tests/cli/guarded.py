@@ -33,6 +33,7 @@ def main() -> None:
             renewed += 1
             guard.extend(SYSTEM_CLOCK.now().plus(ttl_s))
         poll.poll(20)
+    guard.close()
     print(end, flush=True)
 
 

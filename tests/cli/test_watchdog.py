@@ -268,6 +268,7 @@ def test_a_renewal_counts_that_comes_while_the_watchdog_is_starting() -> None:
 def _end(guard: Guard) -> End:
     while (end := guard.step()) is None:
         select.select([guard], [], [], 0.1)
+    guard.close()
     return end
 
 
@@ -293,7 +294,7 @@ def test_a_watchdog_killed_while_it_stands_by_is_replaced() -> None:
 
 def test_a_watchdog_that_is_not_needed_goes_without_having_begun(mark: str) -> None:
     guard = Guard(["sh", "-c", f": {mark}"], None, grace_s=1.0, adopt=False)
-    guard.dismiss()
+    guard.close()
     assert pids_with(mark) == []
 
 
