@@ -246,7 +246,7 @@ class Member:
     def compact(self, keep_entries: int = 0) -> None:
         """Take a snapshot of what is applied, and forget the entries that it covers."""
         log = self.raft.log
-        if log.applied == log.base.index:
+        if log.applied <= log.base.index:
             return
         term = log.term(log.applied)
         assert term is not None
@@ -290,6 +290,7 @@ class Cluster:
         self.delay_ticks = (1, 1)
         self.disk_ticks = (0, 0)
         """How long it takes until a write is durable; those before it are, then, too."""
+        self.repeat = 0.0
         self.straggle = 0.0
         """How likely a message is late by up to a hundred ticks."""
         self._wire: list[tuple[int, int, Message]] = []
@@ -321,10 +322,11 @@ class Cluster:
             self.bytes_sent += len(message.data)
         if self.random.random() < self.loss:
             return
-        delay = self.random.randint(*self.delay_ticks)
-        if self.random.random() < self.straggle:
-            delay += self.random.randint(0, 100)
-        heapq.heappush(self._wire, (self.now + delay, next(self._numbers), message))
+        for _ in range(2 if self.random.random() < self.repeat else 1):
+            delay = self.random.randint(*self.delay_ticks)
+            if self.random.random() < self.straggle:
+                delay += self.random.randint(0, 100)
+            heapq.heappush(self._wire, (self.now + delay, next(self._numbers), message))
 
     def cut(self, one: MemberId, other: MemberId) -> None:
         """The link between two carries nothing any more, either way."""

@@ -31,7 +31,9 @@ class Config:
     promotable_lag_entries: int = 64
     """A learner further behind than this is not made a voter yet."""
     pre_vote: bool = True
-    """Ask before campaigning, so that a member that was cut off does not depose a leader (thesis section 9.6)."""
+    """Ask before campaigning, so that a member that was cut off does not depose a leader (thesis section 9.6).
+
+    Only with `check_quorum` do those who hear from a leader refuse."""
     check_quorum: bool = True
     """A leader that hears from no majority steps down, and who hears from a leader refuses to vote (section 6.2)."""
 

@@ -100,6 +100,15 @@ def test_an_older_snapshot_is_answered_with_what_is_committed() -> None:
     assert raft.log.last_index == 7
 
 
+def test_a_request_from_before_all_entries_does_not_bring_back_what_was_compacted() -> None:
+    raft = core("a", found("abc", 3, base=(5, 2), commit=6))
+    late = Append(
+        sender="b", to="a", term=3, previous_index=0, previous_term=0, entries=entries(1, 1, 1, 2, 2, 3, 3), commit=7
+    )
+    assert say(raft, late) == [AppendReply(sender="a", to="b", term=3, index=6)]
+    assert (raft.log.base.index, terms_of(raft)) == (5, [3])
+
+
 def test_a_half_received_snapshot_is_forgotten_once_it_is_of_no_use() -> None:
     raft = core("a", found())
     say(raft, _piece(0, b"abc"))
