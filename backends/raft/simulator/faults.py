@@ -37,6 +37,7 @@ class Nemesis:
             "crash one": lambda: self._crash([self._any()]),
             "crash leader": lambda: self._crash([self._world.leader() or self._any()]),
             "crash several": self._crash_several,
+            "crash writing": self._crash_writing,
             "pause": self._pause,
             "partition": self._partition,
             "divergence": self._diverge,
@@ -90,6 +91,10 @@ class Nemesis:
         members = list(self._world.machines)
         count = len(members) if self._rng.random() < 0.3 else self._rng.randint(1, len(members))
         self._crash(self._rng.sample(members, count))
+
+    def _crash_writing(self) -> None:
+        name = self._any()
+        self._world.machines[name].when_writing = lambda: None if self._stopped else self._crash([name])
 
     def _pause(self) -> None:
         leader = self._world.leader()

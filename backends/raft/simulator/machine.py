@@ -58,6 +58,8 @@ class Machine:
         self.disk = MemoryDisk()
         self.slow = 1.0
         """How many times longer than usual the disk takes."""
+        self.when_writing: Action | None = None
+        """To be done once, in the middle of the next write."""
         self._cluster = cluster
         self._rng = rng
         self._bootstrap = bootstrap
@@ -301,8 +303,11 @@ class Machine:
             self._writing, self._freeze = self._freeze, None
         else:
             return
-        mean_s = self._cluster.settings.disk_mean_s * self.slow
-        self._later(self._rng.expovariate(1 / mean_s), self._written)
+        takes_s = self._rng.expovariate(1 / (self._cluster.settings.disk_mean_s * self.slow))
+        self._later(takes_s, self._written)
+        if self.when_writing is not None:
+            self._later(takes_s * self._rng.random(), self.when_writing)
+            self.when_writing = None
 
     def _written(self) -> None:
         if self.paused:
@@ -341,9 +346,10 @@ class Machine:
 
     def _half_write(self) -> None:
         """Some part of what was being written gets to the disk before the crash."""
-        if self._writing is None or self._wal is None or self._rng.random() < 0.3:
+        if self._writing is None or self._wal is None or self._rng.random() < 0.2:
             return
-        left = self._rng.randint(0, 8)
+        # A snapshot takes more steps than entries do: two files and their names, and what they make useless.
+        left = self._rng.randint(0, 5 if isinstance(self._writing, list) else 18)
 
         def cut(operation: str, name: str) -> None:
             nonlocal left

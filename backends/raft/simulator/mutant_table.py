@@ -341,7 +341,7 @@ _CLIENTS = (
         "a command that is sent again is done again",
         "kv.sessions",
         "self._by_id[proposal.session].kept[proposal.sequence] = outcome",
-        "self._by_id[proposal.session].kept[-proposal.sequence] = outcome",
+        "self._by_id[proposal.session].kept.pop(proposal.sequence, outcome)",
     ),
     _mutant(
         "answer-forgotten-early",
@@ -447,7 +447,7 @@ _DISK = (
         "a new segment begins without term and vote",
         "wal.log",
         "head: list[Part] = [(Type.HARD_STATE, records.encode_hard_state(self._hard_state))]",
-        "head: list[Part] = [(Type.HARD_STATE, records.encode_hard_state(HardState()))]",
+        "head: list[Part] = [(Type.HARD_STATE, records.encode_hard_state(type(self._hard_state)()))]",
     ),
     _mutant(
         "segment-deleted-early",

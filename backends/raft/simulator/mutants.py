@@ -84,6 +84,8 @@ def find(name: str, seeds_max: int) -> tuple[int | None, str]:
         violation = simulate(seed).violation
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if violation is not None:
+            if "NameError" in violation:
+                raise ValueError(f"mutant {name}: it does not run: {violation}")
             return seed + 1, _first_line(violation)
     return None, ""
 

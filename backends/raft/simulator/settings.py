@@ -11,6 +11,7 @@ FAULTS = (
     "crash one",
     "crash leader",
     "crash several",
+    "crash writing",
     "pause",
     "partition",
     "divergence",
