@@ -7,7 +7,7 @@ import pytest
 from leasekit.backends.raft.core import membership as memberships
 from leasekit.backends.raft.core.machine import Raft
 from leasekit.backends.raft.core.membership import NotNow
-from leasekit.backends.raft.core.messages import Append, AppendReply, TimeoutNow, Vote
+from leasekit.backends.raft.core.messages import Append, AppendReply, HeartbeatReply, TimeoutNow, Vote
 from leasekit.backends.raft.core.types import Entry, EntryKind, HardState, Membership, Recovered, Role
 from support.raft import (
     CONFIG,
@@ -141,7 +141,8 @@ def test_a_new_leader_changes_nothing_before_an_entry_of_its_own_term_is_committ
     """Else it would not know of a change that an earlier leader has committed: two majorities without a common member."""
     raft = core("a", found("abcd", 1))
     elect(raft)
-    with pytest.raises(NotNow):
+    say(raft, *(HeartbeatReply(sender=name, to="a", term=2, round=0) for name in "bcd"))
+    with pytest.raises(NotNow, match="not committed"):
         leading(raft).remove("d")
     say(raft, _has("b", 2, term=2), _has("c", 2, term=2))
     leading(raft).remove("d")
@@ -164,7 +165,9 @@ def test_the_bug_of_2015_cannot_be_played() -> None:
     b.raft.campaign(transfer=True)
     b.work()
     cluster.until(lambda: b.raft.role is Role.LEADER)
-    with pytest.raises(NotNow):
+    for name in "cd":
+        b.raft.step(HeartbeatReply(sender=name, to="b", term=b.raft.term, round=0))
+    with pytest.raises(NotNow, match="not committed"):
         leading(b.raft).remove("a")
     cluster.until(lambda: leading(b.raft).committed_own_term)
     leading(b.raft).remove("a")
