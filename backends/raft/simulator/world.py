@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from leasekit.backends.raft.core import membership as memberships
 from leasekit.backends.raft.core.quorum import majority
@@ -133,10 +134,12 @@ class World:
         self.membership = membership
         for name in gone:
             # Whoever was taken out may disturb the others for a while, until somebody switches it off.
-            self.schedule.after(self.rng.expovariate(1 / 2), lambda name=name: self._switch_off(name))  # type: ignore[misc]
+            self.schedule.after(self.rng.expovariate(1 / 2), partial(self._switch_off, name))
 
     def _switch_off(self, name: MemberId) -> None:
-        self.machines.pop(name).retire()
+        # A late repetition of the request that added it may have brought it back, only to be taken out again.
+        if (machine := self.machines.pop(name, None)) is not None:
+            machine.retire()
 
     def _check_state(self, machine: Machine, applied: int) -> None:
         """State-machine safety: at the same index all members are the same, and as the reference says."""
