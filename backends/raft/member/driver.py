@@ -85,7 +85,7 @@ class Driver:
         self._warned_s = -_WARN_AGAIN_S
         self._membership: Membership | None = None
         self._leader: tuple[int, MemberId | None] = 0, None
-        self._not_leading = asyncio.Event()
+        self._succeeded = asyncio.Event()
 
     def start(self, disk: Disk) -> None:
         """Time begins to pass."""
@@ -105,11 +105,11 @@ class Driver:
         """Between `start` and `stop`."""
         return self._disk is not None
 
-    async def wait_not_leading(self) -> None:
-        """Return when this member leads no more."""
-        self._not_leading.clear()
-        if self.server.raft.leading is not None:
-            await self._not_leading.wait()
+    async def wait_succeeded(self) -> None:
+        """Return when another member leads."""
+        self._succeeded.clear()
+        self._note_leader()
+        await self._succeeded.wait()
 
     # What the transport tells.
 
@@ -134,8 +134,7 @@ class Driver:
             outstanding = self._outstanding.setdefault(client, set())
             outstanding.add(request.id)
             if len(outstanding) > OUTSTANDING_MAX and client not in self._held:
-                self._held.add(client)
-                client.hold(True)
+                self._hold(client, True)
         self._inbox.append((client, request))
         self._soon()
 
@@ -232,13 +231,16 @@ class Driver:
         # A watch's events bear its id as well; the first of them is its answer.
         outstanding.discard(response.id)
         if client in self._held and len(outstanding) <= OUTSTANDING_MAX // 2:
-            self._held.discard(client)
-            client.hold(False)
+            self._hold(client, False)
+
+    def _hold(self, client: Client, held: bool) -> None:
+        (self._held.add if held else self._held.discard)(client)
+        client.hold(held)
 
     def _note_leader(self) -> None:
         raft = self.server.raft
-        if raft.leading is None:
-            self._not_leading.set()
+        if raft.leading is None and raft.leader_id is not None:
+            self._succeeded.set()
         leader = raft.term, raft.leader_id
         if raft.leader_id is not None and leader != self._leader:
             self._leader = leader

@@ -196,7 +196,7 @@ class Member:
         raft = driver.server.raft
         if raft.leading is not None and len(raft.membership.voters) > 1:
             driver.on_request(_Nobody(), TransferLeadership(id=0, to=None))
-            await driver.wait_not_leading()
+            await driver.wait_succeeded()
 
 
 class _Nobody:

@@ -148,13 +148,14 @@ class Server:
             self._watches.remove((client, request.watch))
         elif isinstance(request, AskStatus):
             self._reply(client, Done(id=request.id, result=self.member_status()))
-        elif self.failure is not None:
+        elif self.failure is not None and isinstance(request, TakeSnapshot):
             self._refuse(client, request, Problem.UNAVAILABLE, self.failure)
         elif self._is_full:
             self._refuse(client, request, Problem.UNAVAILABLE, "too many requests are waiting at this member")
         elif isinstance(request, TakeSnapshot):
             self._want_snapshot(_Waiting(client, request))
         elif self.raft.leading is None:
+            # Nor will a member lead whose disk has failed: who asks is sent elsewhere, not told to wait.
             self._reply(client, NotLeader(id=request.id, leader=self._leader_address))
         else:
             self._notice_leadership()
