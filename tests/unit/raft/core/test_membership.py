@@ -217,6 +217,15 @@ def test_a_leader_that_is_removed_leads_until_that_is_committed_without_counting
     assert {m.to for m in sent if isinstance(m, Append) and m.commit == index} == {"b", "c"}
 
 
+def test_a_leader_that_is_removed_does_not_rest_while_only_what_came_before_is_committed() -> None:
+    raft = _leader()
+    before = leading(raft).propose(b"x")
+    leading(raft).remove("a")
+    drain(raft)
+    say(raft, _has("b", before), _has("c", before))
+    assert (raft.role, raft.log.committed) == (Role.LEADER, before)
+
+
 def test_a_member_that_was_removed_does_not_campaign() -> None:
     raft = _leader()
     index = leading(raft).remove("a")
