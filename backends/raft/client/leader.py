@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -59,8 +58,6 @@ class Leader:
     def __init__(self, addresses: tuple[str, ...], tls: ssl.SSLContext | None, random: Random) -> None:
         self.tls = tls
         self.random = random
-        self.on_found: Callable[[MemberStatus], None] = lambda status: None
-        """Called with what the leader said, before anything is asked of it."""
         self.trouble: dict[str, str] = {}
         """What was last wrong with each address."""
         self.cluster = ""
@@ -159,7 +156,6 @@ class Leader:
             channel.retire()
         self._lines.clear()
         self.trouble.clear()
-        self.on_found(found.status)
 
     async def _round(self) -> Look | None:
         """Ask every member once, until one says that it leads."""

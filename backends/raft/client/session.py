@@ -25,7 +25,7 @@ from leasekit.backends.raft.kv.outcomes import (
     TooLarge,
     TooManyOutstanding,
 )
-from leasekit.backends.raft.requests import MemberStatus, Propose
+from leasekit.backends.raft.requests import Propose
 from leasekit.errors import ConfigError, OutcomeUnknown, ProtocolError, StoreUnavailable
 
 _WINDOW = ANSWERS_KEPT_MAX // 2
@@ -69,11 +69,6 @@ class Session:
             raise attempts.error(self._why()) from None
         except Closed:
             raise attempts.error("the store is closed") from None
-
-    def found(self, leader: MemberStatus) -> None:
-        """This member leads. If its log is shorter than ours was long, it was restored or begun anew."""
-        if self._numbers is not None and leader.raft.last_index < self._numbers.session:
-            self._forget(self._numbers)
 
     def _forget(self, numbers: _Numbers) -> None:
         # Of several changes that hear of it, the first only.

@@ -59,7 +59,6 @@ class RaftStore(Store):
         self._leader = Leader(settings.addresses, settings.tls, random)
         self._calls = Calls(self._leader)
         self._session = Session(self._calls, _nonce, self._leader.why)
-        self._leader.on_found = self._session.found
         self._watches = Watches(self._leader)
         self._closed = False
         self._pid = os.getpid()
