@@ -196,13 +196,6 @@ _LOG = (
         "self._handed_out = min(self._handed_out, first - 1)",
         "self._handed_out = min(self._handed_out, self.last_index + 1)",
     ),
-    _mutant(
-        "reply-to-late-append",
-        "a late request is acknowledged up to the end of the log",
-        "core.follower",
-        "reply = AppendReply(sender=raft.id, to=message.sender, term=raft.term, index=log.committed)",
-        "reply = AppendReply(sender=raft.id, to=message.sender, term=raft.term, index=log.last_index)",
-    ),
 )
 
 _SNAPSHOT = (
