@@ -7,8 +7,11 @@ both, and a deadline has passed when *either* says so.
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 # Where a platform lacks a clock, the nearest equivalent stands in: macOS's CLOCK_MONOTONIC counts suspend;
@@ -71,3 +74,24 @@ def source() -> str:
     if _SUSPEND_AWARE is None or _NEVER_SLEWED is None:
         return "time.monotonic"
     return f"{names[_SUSPEND_AWARE]} and {names[_NEVER_SLEWED]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """Which boot of which machine: what two processes must share for their clocks to agree.
+
+    The stamps of the suspend-aware clock mean nothing in another. Empty where the system does not tell.
+    """
+
+    id: str
+    time_namespace: str
+
+
+def this_boot() -> Boot:
+    """The boot and time namespace that this process runs in."""
+    boot_id = time_namespace = ""
+    with suppress(OSError):
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with suppress(OSError):
+        time_namespace = os.readlink("/proc/self/ns/time")  # noqa: PTH115
+    return Boot(boot_id, time_namespace)

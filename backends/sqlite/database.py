@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from leasekit.backends.sqlite import location, schema
-from leasekit.backends.sqlite.boot import Boot
 from leasekit.backends.sqlite.failures import failure_of
 from leasekit.backends.sqlite.tables import Tables
-from leasekit.clock import Clock
+from leasekit.clock import Boot, Clock
 from leasekit.suspending import rest_with
 
 _T = TypeVar("_T")

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from leasekit.backends.sqlite.boot import Boot, this_boot
 from leasekit.backends.sqlite.database import Database
 from leasekit.backends.sqlite.failures import Busy
 from leasekit.backends.sqlite.feed import SqliteWatch
 from leasekit.backends.sqlite.tables import Tables
 from leasekit.backends.sqlite.worker import Begin, Worker
-from leasekit.clock import SYSTEM_CLOCK, Clock
+from leasekit.clock import SYSTEM_CLOCK, Boot, Clock, this_boot
 from leasekit.errors import ConfigError, LeasekitError, LeaseLost, StoreUnavailable
 from leasekit.store import (
     Capabilities,

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from leasekit.backends.sqlite.boot import Boot
+from leasekit.clock import Boot
 from leasekit.errors import ConfigError, LeaseLost
 from leasekit.store import (
     Absent,

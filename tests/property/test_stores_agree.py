@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from leasekit.backends.memory import MemoryState, MemoryStore
-from leasekit.backends.sqlite.boot import Boot
 from leasekit.backends.sqlite.database import Database
+from leasekit.clock import Boot
 from leasekit.errors import LeaseLost
 from leasekit.store import Absent, At, Changed, Committed, Compare, Delete, Entry, Get, NoneUnder, Op, Put, Resync
 from leasekit.testing import ManualClock, run_virtual

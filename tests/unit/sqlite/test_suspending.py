@@ -17,9 +17,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="job control as 
 _WRITES_AND_STOPS = """
 import sys, threading, time
 from pathlib import Path
-from leasekit.backends.sqlite.boot import this_boot
 from leasekit.backends.sqlite.database import Database
-from leasekit.clock import SYSTEM_CLOCK
+from leasekit.clock import SYSTEM_CLOCK, this_boot
 from leasekit.suspending import suspend
 
 database = Database(Path(sys.argv[1]), SYSTEM_CLOCK, this_boot())

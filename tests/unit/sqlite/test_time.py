@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leasekit.backends.sqlite import SqliteStore
-from leasekit.backends.sqlite.boot import Boot, this_boot
+from leasekit.clock import Boot, this_boot
 from leasekit.errors import ConfigError, LeaseLost, OutcomeUnknown
 from leasekit.store import Changed, Put
 from leasekit.testing import ManualClock
