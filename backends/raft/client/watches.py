@@ -89,10 +89,7 @@ class Watches:
                 await self._broken.wait()
         finally:
             self._channel = None
-            for subscription, number in self._numbers.items():
-                self._numbers[subscription] = None
-                if number is not None:
-                    channel.unwatch(number)
+            self._numbers = dict.fromkeys(self._numbers)
 
     def _begin(self, channel: Channel, subscription: Subscription) -> None:
         tell = partial(self._told, channel, subscription)
@@ -115,7 +112,6 @@ class Watches:
                 subscription.tell(response.changes, response.revision)
             case NotLeader():
                 self._leader.not_leading(channel, response.leader)
-                self._broken.set()
             case Refused(problem=Problem.INVALID):
                 self._fail(subscription, ConfigError("watch", response.text))
             case Refused():
