@@ -158,7 +158,7 @@ class Operator(Client):
 
     def life(self) -> Does:
         while not self.stopping:
-            yield Sleep(self.rng.expovariate(1 / 0.7))
+            yield from self._wait()
             wish = self.rng.choice(self._wishes)
             if wish == "status":
                 self.turn_to(self.rng.choice(self._world.members()))
@@ -170,6 +170,17 @@ class Operator(Client):
                 yield Ask(lambda number: TakeSnapshot(id=number), 0.5)
             else:
                 yield from self._churn()
+
+    def _wait(self) -> Does:
+        """For a while, or for a new leader, whose first moments are the tricky ones."""
+        if self.rng.random() < 0.6:
+            yield Sleep(self.rng.expovariate(1 / 0.7))
+            return
+        leader = self._world.leader()
+        for _ in range(100):
+            yield Sleep(0.02)
+            if self._world.leader() != leader:
+                return
 
     def _transfer(self, to: MemberId | None) -> Does:
         yield from self._wish(lambda number: TransferLeadership(id=number, to=to))
