@@ -174,7 +174,7 @@ class Commands(Contestant):
     `by_signal`: SIGINT makes it let go; otherwise the command that it wraps ends, by the end of its stdin.
     """
 
-    queued_s = 0.8  # it has to start first
+    queued_s = 2.0  # it has to start first, on a busy machine
 
     def __init__(
         self, name: str, command: Sequence[str | Path], *, by_signal: bool, environment: dict[str, str] | None = None
