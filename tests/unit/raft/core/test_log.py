@@ -42,7 +42,8 @@ class _LogAgainstModel(RuleBasedStateMachine):
         here = self._term(previous)
         previous_term = data.draw(st.sampled_from([here or 1, 1, 2, 3]))
         kept = self.terms[previous : data.draw(st.integers(previous, max(previous, len(self.terms))))]
-        new = kept + sorted(data.draw(st.lists(st.integers(max([1, previous_term, *kept]), 5), max_size=3)))
+        least = max([1, previous_term, *kept])
+        new = kept + sorted(data.draw(st.lists(st.integers(least, least + 3), max_size=3)))
         last = self.log.follow(previous, previous_term, entries(*new, first=previous + 1))
         if here != previous_term:
             assert last is None
@@ -104,9 +105,9 @@ class _LogAgainstModel(RuleBasedStateMachine):
         assert self.log.snapshot.meta.index == self.applied
 
     @precondition(lambda self: len(self.terms) < 40)
-    @rule(further=st.integers(1, 4))
-    def a_snapshot_of_later_entries_replaces_all(self, further: int) -> None:
-        index, term = len(self.terms) + further, max([1, *self.terms])
+    @rule(data=st.data())
+    def a_snapshot_that_disagrees_replaces_all(self, data: st.DataObject) -> None:
+        index, term = data.draw(st.integers(self.committed + 1, len(self.terms) + 4)), max([0, *self.terms]) + 1
         self.log.restore(Snapshot(SnapshotMeta(index, term, members("abc"))))
         self.terms = [0] * (index - 1) + [term]  # what it covers is not known one by one
         self.base = self.committed = self.restored_to = index

@@ -165,6 +165,21 @@ def test_a_second_snapshot_may_come_while_the_first_is_being_written() -> None:
     assert restored is not None and restored.data == b"later!"
 
 
+def test_a_write_of_entries_that_ends_late_says_nothing_of_the_snapshot_that_replaced_them() -> None:
+    raft = core("a", found())
+    late = Append(sender="b", to="a", term=1, previous_index=0, previous_term=0, entries=entries(*[1] * 9), commit=0)
+    raft.step(late)
+    first = raft.ready().write
+    raft.step(_piece(0, b"abcdef"))
+    second = raft.ready().write
+    assert first is not None and second is not None
+    raft.persisted(first.number)
+    ready = raft.ready()
+    assert (ready.restore, ready.messages) == (None, ())
+    raft.persisted(second.number)
+    assert raft.ready().restore is not None
+
+
 def test_both_a_snapshot_and_what_follows_it_are_handed_out_in_that_order() -> None:
     raft = core("a", found())
     raft.step(_piece(0, b"abcdef"))
