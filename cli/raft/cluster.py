@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
@@ -25,9 +26,13 @@ _AGAIN_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A member, or an address where one should be. Without a `status` there is a `problem`."""
+    """A member, or an address where one should be. Without a `status` there is a `problem`.
+
+    `address` is where the others reach it; `reached`, where this command does, by another name or port perhaps.
+    """
 
     address: str
+    reached: str
     member: MemberId | None
     status: MemberStatus | None
     problem: str | None = None
@@ -118,7 +123,7 @@ class Cluster:
                 leader = (view := await self.look()).leader
                 if leader is None:
                     raise StoreUnavailable(f"no member leads. {view.problems}")
-                return await self.ask(leader.address, make)
+                return await self.ask(leader.reached, make)
             except StoreUnavailable:
                 if loop.time() + _AGAIN_S >= give_up_at:
                     raise
@@ -130,8 +135,10 @@ class Cluster:
                 # Two rounds of these must fit into the time.
                 status, _ = await ask_status(address, self._tls, timeout_s=min(1.0, self.timeout_s / 2))
             except (StoreUnavailable, ProtocolError) as error:
-                return Seen(address, None, None, str(error).removeprefix(f"{address}: ").removeprefix(f"{address} "))
-            return Seen(address, status.raft.id, status, status.failure)
+                return Seen(
+                    address, address, None, None, str(error).removeprefix(f"{address}: ").removeprefix(f"{address} ")
+                )
+            return Seen(address, address, status.raft.id, status, status.failure)
 
         return await asyncio.gather(*map(one, addresses))
 
@@ -150,5 +157,5 @@ def _each_once(seen: list[Seen], members: dict[MemberId, str], names: dict[str, 
         if member is None:
             others.append(one)
         elif member not in found or found[member].status is None:
-            found[member] = Seen(members.get(member, one.address), member, one.status, one.problem)
+            found[member] = dataclasses.replace(one, address=members.get(member, one.address), member=member)
     return (*(found[member] for member in sorted(found)), *others)

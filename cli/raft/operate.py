@@ -110,9 +110,8 @@ def snapshot(ctx: click.Context, member: str | None) -> None:
         return
     view = cluster.run(cluster.look())
     _require_member(view, member)
-    address = view.membership.address(member)
-    assert address is not None
-    cluster.run(cluster.ask(address, make))
+    [seen] = [seen for seen in view.seen if seen.member == member]
+    cluster.run(cluster.ask(seen.reached, make))
     note(f"the state of {member} is in a snapshot")
 
 

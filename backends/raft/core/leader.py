@@ -86,8 +86,10 @@ class Leader:
         return self._change(memberships.with_learner(self._log.membership, member, address))
 
     def promote(self, member: MemberId) -> int:
-        """Make the learner `member` a voter; the entry's index. Raises NotNow if it has not caught up."""
+        """Make the learner `member` a voter; the entry's index. Raises NotNow if it is not there, or behind."""
         after = memberships.with_promoted(self._log.membership, member)
+        if member not in self._active():
+            raise NotNow(f"{member} is not heard from")
         lag = self._log.last_index - self._peers[member].match
         if lag > self._raft.config.promotable_lag_entries:
             raise NotNow(f"{member} is {lag} entries behind")
