@@ -42,6 +42,12 @@ Candidates in processes of their own, and what they believed (`support.team`, `s
         first = team.enlist(store, "first"); first.tell("resign"); first.pause(); first.kill()
         reign = team.wait_valid(above=token); team.wait_over(reign); team.queue(store)
 
+Cores of Raft, alone (`support.raft`: core, found, say, drain, elect) or on a network of virtual ticks, from one seed, where
+it is checked all the time that no term has two leaders and no index two entries; `support.raft_script` plays scripts:
+
+    cluster = Cluster("abc", seed=1)            # cluster.loss, .delay_ticks, .disk_ticks, .cut(a, b), .isolate(a), .heal()
+    cluster.agree(b"x"); cluster.leader().crash(); cluster["a"].start(); cluster.tick(50); cluster.until(condition)
+
 Fixtures (tests/conftest.py): `etcd`, `etcd34`, `consul`, `raft`: one server each, shared by a worker's tests, so leave
 it running and use `prefix` (unique per test); `etcd_cluster`, `consul_cluster`, `raft_cluster`: three servers for one
 test alone.

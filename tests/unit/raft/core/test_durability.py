@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from leasekit.backends.raft.core.machine import Raft
 from leasekit.backends.raft.core.membership import NotNow
 from leasekit.backends.raft.core.messages import (
     Append,
@@ -19,6 +20,9 @@ from leasekit.backends.raft.core.messages import (
 )
 from leasekit.backends.raft.core.types import HardState, Role
 from support.raft import CONFIG, PLAIN, core, drain, elect, entries, found, leading, say, terms_of
+
+_PATIENCE = CONFIG.election_ticks + CONFIG.spread_ticks
+"""For so many ticks a write may take."""
 
 
 def _append(term: int, previous: tuple[int, int], *terms: int, commit: int = 0) -> Append:
@@ -200,6 +204,63 @@ def test_a_leader_whose_disk_hangs_takes_only_so_much_more() -> None:
     assert write is not None
     raft.persisted(write.number)
     leading(raft).propose(b"x")
+
+
+def _lead_with_a_write(voters: str = "abc") -> tuple[Raft, int]:
+    """A leader with all its followers' answers, and the number of a write that its disk has been given."""
+    raft = core("a", found(voters))
+    elect(raft)
+    leading(raft).propose(b"x")
+    write = raft.ready().write
+    assert write is not None
+    return raft, write.number
+
+
+def _hear_all(raft: Raft) -> None:
+    for name in "bc":
+        raft.step(HeartbeatReply(sender=name, to="a", term=raft.term, round=0))
+
+
+def test_a_leader_whose_disk_hangs_gives_way() -> None:
+    """What is not durable here is not applied here: while it leads nobody is answered, whatever the others have."""
+    raft, _ = _lead_with_a_write()
+    for _ in range(_PATIENCE):
+        assert raft.role is Role.LEADER
+        _hear_all(raft)
+        raft.tick()
+    assert raft.role is Role.FOLLOWER
+
+
+def test_who_gave_way_for_its_disk_campaigns_once_that_is_back() -> None:
+    raft, number = _lead_with_a_write()
+    for _ in range(10 * _PATIENCE):
+        raft.tick()
+        assert raft.ballot is None or raft.leading is not None
+    raft.persisted(number)
+    pass_ticks(raft, _PATIENCE)
+    assert raft.role is Role.PRE_CANDIDATE
+
+
+def test_a_leader_whose_disk_is_slow_but_goes_on_leads_on() -> None:
+    raft, number = _lead_with_a_write()
+    for _ in range(5):
+        for _ in range(_PATIENCE - 1):
+            _hear_all(raft)
+            raft.tick()
+        # Not the last: there is always more.
+        leading(raft).propose(b"y")
+        write = raft.ready().write
+        assert write is not None
+        raft.persisted(number)
+        number = write.number
+    assert raft.role is Role.LEADER
+
+
+def test_a_single_voter_waits_for_its_disk_for_nobody_else_could_lead() -> None:
+    raft, _ = _lead_with_a_write("a")
+    for _ in range(2 * _PATIENCE):
+        raft.tick()
+    assert raft.role is Role.LEADER
 
 
 def test_a_member_never_starts_in_an_earlier_term_than_its_log_s() -> None:

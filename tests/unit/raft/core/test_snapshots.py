@@ -90,7 +90,12 @@ def test_a_snapshot_that_the_log_agrees_with_keeps_what_comes_behind() -> None:
 @pytest.mark.parametrize("terms", [(1,), (1, 1, 1, 1, 1, 1, 1)])
 def test_a_snapshot_that_the_log_disagrees_with_replaces_it(terms: tuple[int, ...]) -> None:
     raft = core("a", found("abc", *terms))
-    say(raft, _piece(0, b"abcdef"))
+    raft.step(_piece(0, b"abcdef"))
+    ready = raft.ready()
+    assert (ready.restore, ready.messages) == (None, ()), "not before it is durable, whatever was"
+    assert ready.write is not None
+    raft.persisted(ready.write.number)
+    assert drain(raft) == [AppendReply(sender="a", to="b", term=3, index=5)]
     assert (terms_of(raft), raft.log.last_index, raft.log.last_term) == ([], 5, 2)
 
 
