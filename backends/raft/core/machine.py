@@ -74,6 +74,8 @@ class Raft:
         self._unwritten_answers: list[Message] = []
         self._held: deque[tuple[int, list[Message]]] = deque()
         self._unfinished_writes = False
+        self._waiting_ticks = 0
+        """Since the disk was given the first of its unfinished writes, or has finished one."""
         self._reads: list[ReadReady] = []
         self._lost_reads: list[object] = []
 
@@ -122,6 +124,11 @@ class Raft:
 
     def tick(self) -> None:
         """One tick has passed. Step the messages that have come before it first: after a pause they count."""
+        if self._unfinished_writes:
+            self._waiting_ticks += 1
+        if self.leading is not None and self._disk_hangs and self._other_voters():
+            # Nothing is applied here before it is durable here, so nobody would be answered for as long as it leads.
+            self.step_down()
         if self.leading is not None:
             self.leading.tick()
             return
@@ -190,6 +197,7 @@ class Raft:
     def persisted(self, number: int) -> None:
         """Write `number`, and all before it, is durable."""
         self.log.persisted(number)
+        self._waiting_ticks = 0
         while self._held and self._held[0][0] <= number:
             for message in self._held.popleft()[1]:
                 self._release(message)
@@ -241,7 +249,12 @@ class Raft:
         self._timeout_ticks = self.config.election_ticks + self.random.randint(0, self.config.spread_ticks)
 
     def _may_campaign(self) -> bool:
-        return self.leading is None and self._is_voter and not self.log.restoring
+        return self.leading is None and self._is_voter and not self.log.restoring and not self._disk_hangs
+
+    @property
+    def _disk_hangs(self) -> bool:
+        """Whether a write has taken as long as a silent leader is put up with at most."""
+        return self._waiting_ticks >= self.config.election_ticks + self.config.spread_ticks
 
     @property
     def _is_voter(self) -> bool:
