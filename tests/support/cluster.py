@@ -161,6 +161,20 @@ class Cluster(ABC):
             server.kill()
             self._servers[index] = None
 
+    def terminate(self, index: int) -> None:
+        """Ask server `index` to end, by SIGTERM. See `wait_ended`."""
+        self._server(index).signal(signal.SIGTERM)
+
+    def wait_ended(self, index: int, timeout_s: float = 15) -> int:
+        """Wait until server `index` has ended by itself; its exit code."""
+        code = self._server(index).wait(timeout_s)
+        self._servers[index] = None
+        return code
+
+    def output(self, index: int) -> str:
+        """All that server `index` has written since the cluster was opened."""
+        return self.folder(index).with_suffix(".log").read_text(errors="replace")
+
     def stop_all(self) -> None:
         """Kill every server; their data stays."""
         for index in range(self.size):

@@ -51,6 +51,12 @@ class ServerProcess:
         self._process.wait()
         _running.pop(self.pid, None)
 
+    def wait(self, timeout_s: float) -> int:
+        """Wait until it ends by itself; its exit code. Raises subprocess.TimeoutExpired."""
+        code = self._process.wait(timeout_s)
+        _running.pop(self.pid, None)
+        return code
+
     def output(self, characters: int = 3000) -> str:
         """The end of what it wrote."""
         return self.log.read_text(errors="replace")[-characters:]

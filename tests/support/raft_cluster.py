@@ -49,9 +49,13 @@ class RaftCluster(Cluster):
         """The id of member `index`."""
         return f"m{index}"
 
+    def program(self, index: int) -> list[str | Path]:
+        """What Python is to run as the `leasekit` command of member `index`."""
+        return ["-m", "leasekit"]
+
     def serving(self, index: int) -> list[str | Path]:
         """The command line of member `index`, without how it begins or joins."""
-        command: list[str | Path] = [sys.executable, "-P", "-m", "leasekit", "raft", "serve"]
+        command: list[str | Path] = [sys.executable, "-P", *self.program(index), "raft", "serve"]
         command += ["--id", self.member(index), "--data", self.folder(index), "--listen", self.endpoints[index]]
         command += ["--heartbeat-ms", str(self.heartbeat_ms), "--election-ms", str(self.election_timeout_ms)]
         if files := self.certificates:
