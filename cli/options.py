@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -22,6 +23,8 @@ class Settings:
 
     store_url: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
+    journal: Path | None = None
+    """None: from LEASEKIT_JOURNAL, or none."""
 
 
 class Seconds(click.ParamType[float]):
@@ -65,8 +68,21 @@ def _set_timeout(ctx: click.Context, _param: click.Parameter, value: float | Non
         ctx.ensure_object(Settings).timeout_s = value
 
 
+def _set_journal(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Settings).journal = value
+
+
 def store_options(function: F) -> F:
-    """Adds `--store` and `--timeout`; their values go into the context's `Settings`."""
+    """Adds `--store`, `--timeout` and `--journal`; their values go into the context's `Settings`."""
+    journal = click.option(
+        "--journal",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        expose_value=False,
+        callback=_set_journal,
+        help="Write what is believed and seen of elections, for `leasekit audit`.",
+    )
     timeout = click.option(
         "--timeout",
         type=Seconds(positive=True),
@@ -82,7 +98,7 @@ def store_options(function: F) -> F:
         callback=_set_store,
         help="Where the leases live; or set LEASEKIT_STORE.",
     )
-    return store(timeout(function))
+    return store(timeout(journal(function)))
 
 
 def one_of(*formats: str) -> Callable[[F], F]:

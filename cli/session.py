@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from leasekit import engine
+from leasekit import engine, journal
 from leasekit.cli.options import Settings
 from leasekit.connection import Connection
 from leasekit.election import DEFAULT_TTL_S, ElectionCore
@@ -27,6 +27,8 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.timeout_s = settings.timeout_s
+        if settings.journal is not None:
+            journal.write_to(settings.journal)
         self.connection = Connection(settings.store_url)
         if self.connection.is_default:
             note(

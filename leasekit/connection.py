@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from leasekit import engine, schemes, urls
+from leasekit import engine, journal, schemes, urls
 from leasekit.clock import SYSTEM_CLOCK, Clock
 from leasekit.core.records import Keys
 from leasekit.errors import ConfigError
@@ -44,6 +44,7 @@ class Connection:
         self._url = urls.parse(given or "sqlite://")
         self._open = schemes.opener(self._url.scheme)
         self.clock = clock
+        self.journal = journal.of_process()
         self.random = Random(SystemRandom().getrandbits(64))
         """Jitter; used on the engine's loop alone."""
         self._closed = False
@@ -99,7 +100,15 @@ class Connection:
         if election not in self._histories:
             self._histories[election] = History(setup.keys, store, self.clock)
         history = self._histories[election]
-        elector = Elector(setup, store, self._keeper(ttl_s), history, clock=self.clock, random=self.random)
+        elector = Elector(
+            setup,
+            store,
+            self._keeper(ttl_s),
+            history,
+            clock=self.clock,
+            random=self.random,
+            journal=self.journal,
+        )
         self._electors[election, id, ttl_s] = elector
         return elector
 
@@ -107,7 +116,7 @@ class Connection:
         from leasekit.keeper import Keeper
 
         if ttl_s not in self._keepers:
-            self._keepers[ttl_s] = Keeper(self.store, ttl_s, clock=self.clock, random=self.random)
+            self._keepers[ttl_s] = Keeper(self.store, ttl_s, clock=self.clock, random=self.random, journal=self.journal)
         return self._keepers[ttl_s]
 
     async def aclose(self, *, timeout_s: float) -> None:

@@ -127,7 +127,9 @@ class ElectionCore:
         await self.resign(tenure, timeout_s)
 
     async def leader(self, timeout_s: float = READ_TIMEOUT_S) -> Leader | None:
-        return leader_of(await self.connection.store.get(self.keys.leader, timeout_s=timeout_s))
+        entry = await self.connection.store.get(self.keys.leader, timeout_s=timeout_s)
+        self.connection.journal.saw(self.name, None, entry)
+        return leader_of(entry)
 
     async def candidates(self, timeout_s: float = READ_TIMEOUT_S) -> list[Candidate]:
         committed = await self.connection.store.transact((), queue.look_ops(self.keys), timeout_s=timeout_s)

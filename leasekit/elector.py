@@ -33,8 +33,9 @@ from leasekit.errors import (
     StoreUnavailable,
 )
 from leasekit.history import History
+from leasekit.journal import OFF, Journal
 from leasekit.keeper import Keeper
-from leasekit.store import Committed, Store
+from leasekit.store import Committed, Entry, Store
 from leasekit.tenure import Tenure
 from leasekit.watches import Watches
 
@@ -47,7 +48,15 @@ class Elector:
     """One candidate of one election. Campaigns one at a time."""
 
     def __init__(
-        self, setup: Setup, store: Store, keeper: Keeper, history: History, *, clock: Clock, random: Random
+        self,
+        setup: Setup,
+        store: Store,
+        keeper: Keeper,
+        history: History,
+        *,
+        clock: Clock,
+        random: Random,
+        journal: Journal = OFF,
     ) -> None:
         self._store = store
         self._keeper = keeper
@@ -57,6 +66,7 @@ class Elector:
         """What the next campaign goes by."""
         self._contest = Contest(setup)
         self._history = history
+        self._journal = journal
         self._inbox: deque[e.Event] = deque()
         self._stepping = False
         self._watches = Watches(store, self._feed, self._listening, pause_s=self._longest_pause_s())
@@ -110,6 +120,7 @@ class Elector:
             if tenure is None:
                 # Not won, out of time, or interrupted: what was won in this very moment is resigned.
                 self._withdraw()
+                self._journal.withdrew(self.setup.keys.election, self.setup.id)
         return tenure
 
     def _refuse_a_second(self) -> None:
@@ -149,6 +160,7 @@ class Elector:
             lease_id=earlier.lease_id if earlier else self._contest.lease_id,
             doubt_until=earlier.doubt_until if earlier else None,
         )
+        self._journal.campaign(keys.election, id, store=self._store.url)
         self._feed(e.Campaign(once))
 
     def _withdraw(self) -> None:
@@ -184,7 +196,9 @@ class Elector:
         if tenure is not self._tenure:
             raise LeadershipLost(tenure.loss or LossReason.RESIGNED, election=tenure.election, token=tenure.token)
         tenure.end(LossReason.TRANSFERRED)
-        released = await self._let_go(e.Transfer(entry, look.base, self._clock.wall_s()), timeout_s)
+        released = await self._let_go(
+            e.Transfer(entry, look.base, self._clock.wall_s(), self._journal.clock), timeout_s
+        )
         if released is None or not released.confirmed:
             raise OutcomeUnknown(f"the store did not confirm the transfer of {tenure.election!r} to {to!r}")
         return released.reason is LossReason.TRANSFERRED
@@ -221,8 +235,9 @@ class Elector:
         self._stepping = True
         try:
             while self._inbox:
-                ctx = e.Context(self._clock.now(), self._clock.wall_s(), self._keeper.belief)
                 event = self._inbox.popleft()
+                self._hear(event)
+                ctx = e.Context(self._clock.now(), self._clock.wall_s(), self._keeper.belief, self._journal.clock)
                 try:
                     self._contest, actions = step(self._contest, event, ctx)
                 except Exception as error:
@@ -245,6 +260,22 @@ class Elector:
                 self._leasing.cancel()
         if self.idle and not self._inbox:
             self._leave()
+
+    def _hear(self, event: e.Event) -> None:
+        """What whoever put a `leader` record knew is known here once it is read."""
+        if not self._journal.on:
+            return
+        key, id = self._contest.setup.keys.leader, self._contest.setup.id
+        match event:
+            case e.Seen() if event.key == key:
+                seen: list[Entry | None] = [event.entry]
+            case e.Applied():
+                seen = [entry for entries in event.committed.reads for entry in entries if entry.key == key]
+            case _:
+                return
+        for entry in seen:
+            holder = queue.holder_of(entry, lease_id=self._contest.lease_id, id=id)
+            self._journal.saw(self._contest.setup.keys.election, id, entry, mine=holder is queue.Holder.ME)
 
     def _carry_out(self, action: e.Action) -> None:
         match action:
@@ -288,6 +319,9 @@ class Elector:
             notice_deadline=lambda: call_here(self._keeper.check_deadline),
             clock=self._clock,
         )
+        self._journal.elected(keys.election, id, tenure.token, self._keeper.belief)
+        # At once, in whatever thread: a journal tells when belief ended, not when the loop heard of it.
+        tenure.on_end(lambda reason: self._journal.ended(keys.election, id, tenure.token, reason))
         tenure.on_end(lambda reason: call_here(self._ended, tenure, reason))
         self._tenure = tenure
         self._history.began(tenure.token, tenure.id, over_hold=elected.over_hold)

@@ -17,6 +17,7 @@ from leasekit.core.lease import Belief, check_timing
 from leasekit.core.records import Keys
 from leasekit.core.remains import Remains, Verdict
 from leasekit.errors import AuthError, ConfigError, LeasekitError, LeaseLost, LossReason, ProtocolError
+from leasekit.journal import OFF, Journal
 from leasekit.store import Store
 
 Listener = Callable[[TrustEnded], None]
@@ -37,12 +38,13 @@ GRANT_TIMEOUT_S = 2.0
 class Keeper:
     """Keeps one shared lease."""
 
-    def __init__(self, store: Store, ttl_s: float, *, clock: Clock, random: Random) -> None:
+    def __init__(self, store: Store, ttl_s: float, *, clock: Clock, random: Random, journal: Journal = OFF) -> None:
         check_timing(ttl_s=ttl_s)
         self._store = store
         self._ttl_s = ttl_s
         self._clock = clock
         self._random = random
+        self._journal = journal
         self.belief = Belief(epoch=0)
         self.led: dict[str, int] = {}
         """Highest revision led at on this lease, by election (ELECTION.md, rule 6)."""
@@ -167,7 +169,10 @@ class Keeper:
         else:
             if self.belief.lease_id == belief.lease_id:
                 self._renew_at = sent_at.plus(ttl_s / 3)
-                self._fresh(self.belief.renewed(ttl_s, sent_at=sent_at, now=self._clock.now()))
+                now = self._clock.now()
+                left_s = self.belief.remaining_s(now)
+                self._fresh(self.belief.renewed(ttl_s, sent_at=sent_at, now=now))
+                self._journal.renewed(self.belief, left_s)
                 self._tidy_soon()
 
     async def _until_due(self) -> None:

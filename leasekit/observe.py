@@ -81,6 +81,7 @@ class Observation:
                 await self._look()
 
     def _show(self, entry: Entry | None) -> None:
+        self._election.connection.journal.saw(self._election.name, None, entry)
         try:
             self._latest = leader_of(entry)
         except ProtocolError as error:

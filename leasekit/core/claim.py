@@ -79,6 +79,6 @@ def _put_candidate(contest: Contest) -> Put:
 
 def _take_office(contest: Contest, ctx: e.Context) -> tuple[Op, ...]:
     keys = contest.setup.keys
-    value = queue.leader_value(contest.setup.record(contest.ttl_s), contest.base, ctx.wall_s)
+    value = queue.leader_value(contest.setup.record(contest.ttl_s), contest.base, ctx.wall_s, ctx.clock)
     # A request that is still there was for an earlier leadership.
     return Put(keys.leader, value, contest.lease_id), Delete(keys.request)

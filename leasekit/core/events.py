@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from leasekit.clock import Instant
 from leasekit.core.lease import Belief
@@ -15,11 +16,12 @@ from leasekit.store import Committed, Compare, Entry, Op
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an event finds: the moment on both clocks, the wall clock (for records only), and the lease."""
+    """What an event finds: the moment on both clocks, the wall clock and the vector clock (for records only), the lease."""
 
     now: Instant
     wall_s: float
     belief: Belief
+    clock: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 # Events: what the shell tells.
@@ -121,6 +123,7 @@ class Transfer:
     to: Entry
     base: Base
     wall_s: float
+    clock: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 Event = Campaign | LeaseReady | Answer | Seen | Missed | Wake | TrustEnded | GiveUp | Resign | Transfer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from leasekit.core import records
@@ -107,6 +108,6 @@ def token_of(leader: Entry) -> int:
     return record.base + leader.revision
 
 
-def leader_value(candidate: CandidateRecord, base: Base, wall_s: float) -> bytes:
+def leader_value(candidate: CandidateRecord, base: Base, wall_s: float, clock: Mapping[str, int]) -> bytes:
     """The leader record of this candidate, to be put now."""
-    return records.dump_leader(LeaderRecord.of(candidate, base=base.value, wall_s=wall_s))
+    return records.dump_leader(LeaderRecord.of(candidate, base=base.value, wall_s=wall_s, clock=clock))

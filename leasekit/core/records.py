@@ -86,8 +86,10 @@ class LeaderRecord:
     clock: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @staticmethod
-    def of(candidate: CandidateRecord, *, base: int, wall_s: float) -> LeaderRecord:
-        """The record of this candidate's leadership, from now on."""
+    def of(
+        candidate: CandidateRecord, *, base: int, wall_s: float, clock: Mapping[str, int] | None = None
+    ) -> LeaderRecord:
+        """The record of this candidate's leadership, from now on. `clock`: what whoever puts it knows (`core.logical`)."""
         return LeaderRecord(
             id=candidate.id,
             host=candidate.host,
@@ -96,6 +98,7 @@ class LeaderRecord:
             since=utc(wall_s),
             base=base,
             meta=candidate.meta,
+            clock=clock or {},
         )
 
 

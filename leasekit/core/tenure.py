@@ -106,7 +106,7 @@ def _transfer(contest: Contest, transfer: e.Transfer) -> Steps:
     keys = contest.setup.keys
     compares = (At(keys.leader, contest.leader_revision), At(transfer.to.key, transfer.to.revision))
     target = records.load_candidate(transfer.to.value)
-    value = queue.leader_value(target, transfer.base, transfer.wall_s)
+    value = queue.leader_value(target, transfer.base, transfer.wall_s, transfer.clock)
     ops = (
         Put(keys.leader, value, transfer.to.lease_id),
         Delete(contest.candidate_key),

@@ -17,6 +17,7 @@ _FLOORS: list[set[str]] = [
     {"leasekit.backends"},
     {
         "leasekit.connection", "leasekit.elector", "leasekit.engine", "leasekit.history", "leasekit.journal",
+        "leasekit.journal_file",
         "leasekit.keeper", "leasekit.retry", "leasekit.schemes", "leasekit.tenure", "leasekit.watches",
     },
     set(),
@@ -150,6 +151,7 @@ def test_dependencies_beyond_the_core_stay_in_their_backends() -> None:
         "leasekit.backends.etcd": {"grpc", "google"},
         "leasekit.backends.consul": {"consul", "aiohttp", "yarl"},
         "leasekit.backends.raft": {"msgpack"},
+        "leasekit.fencing": {"sqlalchemy", "redis", "httpx", "requests"},
         "leasekit.testing": {"pytest", "hypothesis"},
         "leasekit.cli": {"rich"},
     }
