@@ -171,6 +171,14 @@ def test_a_voter_counts_once_however_often_its_vote_comes() -> None:
     assert raft.role is Role.CANDIDATE
 
 
+def test_a_voter_s_first_answer_stands() -> None:
+    raft = core("a", found(), PLAIN)
+    raft.campaign()
+    drain(raft)
+    say(raft, VoteReply(sender="b", to="a", term=1, granted=False), _granted("b", 1))
+    assert raft.role is Role.CANDIDATE
+
+
 def test_votes_of_strangers_and_learners_do_not_count() -> None:
     raft = core("a", found("abcde", learners="l"), PLAIN)
     raft.campaign()
