@@ -26,6 +26,7 @@ from leasekit.backends.raft.requests import (
     Response,
 )
 from leasekit.backends.raft.transport import Client, Identity, Listener, PeerLinks, Security
+from leasekit.backends.raft.transport.incoming import HELLO_S
 from leasekit.backends.raft.transport.outbox import Outbox
 from leasekit.backends.raft.wire import Codec, Hello, Purpose, Rejected, Welcome
 from leasekit.store import Changed, Committed
@@ -412,7 +413,8 @@ async def test_one_client_too_many_is_refused_until_another_leaves() -> None:
 async def test_strangers_cannot_keep_members_out() -> None:
     async with members("a", max_strangers=3) as [a], AsyncExitStack() as stack:
         strangers = [await stack.enter_async_context(raw(a)) for _ in range(10)]
-        assert await strangers[0].closed(), "the oldest goes first"
+        async with asyncio.timeout(HELLO_S / 2):
+            assert await strangers[0].closed(), "the oldest goes first"
         async with raw(a) as member:
             assert isinstance(await member.hello(purpose=Purpose.MEMBER, member="b"), Welcome)
 
