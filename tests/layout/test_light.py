@@ -7,11 +7,25 @@ import sys
 
 import pytest
 
-_HEAVY = ("grpc", "google", "aiohttp", "consul", "requests", "rich", "pytest", "multiprocessing", "leasekit.backends.")
+_HEAVY = (
+    "grpc",
+    "google",
+    "aiohttp",
+    "consul",
+    "requests",
+    "rich",
+    "pytest",
+    "multiprocessing",
+    "sqlalchemy",
+    "redis",
+    "httpx",
+    "leasekit.backends.",
+)
 
 
 @pytest.mark.parametrize(
-    "module", ["leasekit", "leasekit.cli.main", "leasekit.backends.memory", "leasekit.backends.sqlite"]
+    "module",
+    ["leasekit", "leasekit.cli.main", "leasekit.fencing.sql", "leasekit.backends.memory", "leasekit.backends.sqlite"],
 )
 def test_importing_brings_no_optional_package(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules, sep='\\n')"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -115,6 +116,15 @@ class Postgres(Database):
         """For psycopg itself."""
         return f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres"
 
+    def kill(self) -> None:
+        # An immediate shutdown ends its other processes too, which would keep a new server from starting.
+        if self._server is not None and self._server.running:
+            self._server.signal(signal.SIGQUIT)
+            give_up_s = time.monotonic() + 5
+            while self._server.running and time.monotonic() < give_up_s:
+                time.sleep(0.005)
+        super().kill()
+
     def _ask(self) -> None:
         import psycopg
 
@@ -190,6 +200,7 @@ class MariaDB(Database):
             "plugin-dir": data,
             "innodb-log-file-size": "4M",
             "innodb-temp-data-file-path": "ibtmp1:2M:autoextend",
+            "innodb-flush-method": "nosync",
             "innodb-flush-log-at-trx-commit": 2,
         }
         unpacked = program.parent / "usr" / "share" / "mysql"

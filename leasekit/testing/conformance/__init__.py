@@ -1,4 +1,5 @@
-"""The conformance suite: a pytest class that a store's author subclasses (docs/writing-a-backend.md).
+"""The conformance suites: pytest classes that the author of a store (docs/writing-a-backend.md), or of a fencing guard
+(docs/fencing.md), subclasses.
 
     class TestMyStore(StoreConformance):
         async def open(self, prefix: str) -> Store:
@@ -14,6 +15,7 @@ pytest.register_assert_rewrite(
     "leasekit.testing.conformance.base",
     "leasekit.testing.conformance.connections",
     "leasekit.testing.conformance.faults",
+    "leasekit.testing.conformance.guards",
     "leasekit.testing.conformance.leases",
     "leasekit.testing.conformance.races",
     "leasekit.testing.conformance.transactions",
@@ -23,12 +25,13 @@ pytest.register_assert_rewrite(
 
 from leasekit.testing.conformance.connections import ConnectionTests
 from leasekit.testing.conformance.faults import FaultTests
+from leasekit.testing.conformance.guards import GuardConformance
 from leasekit.testing.conformance.leases import LeaseTests
 from leasekit.testing.conformance.races import RaceTests
 from leasekit.testing.conformance.transactions import TransactionTests
 from leasekit.testing.conformance.watches import WatchTests
 
-__all__ = ["StoreConformance"]
+__all__ = ["GuardConformance", "StoreConformance"]
 
 
 class StoreConformance(TransactionTests, RaceTests, LeaseTests, WatchTests, ConnectionTests, FaultTests):
