@@ -39,6 +39,7 @@ class Nemesis:
             "crash several": self._crash_several,
             "crash writing": self._crash_writing,
             "pause": self._pause,
+            "stall": self._stall,
             "partition": self._partition,
             "divergence": self._diverge,
             "clog": self._clog,
@@ -101,6 +102,18 @@ class Nemesis:
         member = leader if leader is not None and self._rng.random() < 0.4 else self._any()
         self._world.machines[member].pause(self._rng.choice([0.1, 1.0, 4.0]) * self._rng.random())
 
+    def _stall(self) -> None:
+        """The leader stands still, cut off as well, until there is another one; then it wakes up and knows nothing of it."""
+        leader = self._world.leader()
+        if leader is None:
+            return
+        network = self._world.network
+        others = [member for member in self._world.machines if member != leader]
+        for_s = self._world.settings.election_timeout_s * self._rng.uniform(2, 4)
+        network.cut([*((leader, other) for other in others), *((other, leader) for other in others)])
+        self._world.machines[leader].pause(for_s)
+        self._world.schedule.after(for_s + self._rng.uniform(0, 0.5), network.heal)
+
     def _partition(self) -> None:
         self._world.network.heal()
         self._world.network.cut(partition(self._rng, list(self._world.machines), self._world.leader()))
@@ -158,7 +171,8 @@ class Operator(Client):
 
     def life(self) -> Does:
         while not self.stopping:
-            yield from self._wait()
+            if self.rng.random() < 0.8:
+                yield from self._wait()
             wish = self.rng.choice(self._wishes)
             if wish == "status":
                 self.turn_to(self.rng.choice(self._world.members()))
@@ -170,6 +184,10 @@ class Operator(Client):
                 yield Ask(lambda number: TakeSnapshot(id=number), 0.5)
             else:
                 yield from self._churn()
+
+    def patience_s(self) -> float:
+        """At times so little that the next wish comes before the last one is fulfilled."""
+        return 0.02 if self.rng.random() < 0.4 else super().patience_s()
 
     def _wait(self) -> Does:
         """For a while, or for a new leader, whose first moments are the tricky ones."""

@@ -13,6 +13,7 @@ FAULTS = (
     "crash several",
     "crash writing",
     "pause",
+    "stall",
     "partition",
     "divergence",
     "clog",
