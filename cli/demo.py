@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +20,10 @@ from leasekit.cli.signals import Interrupted, Signals
 from leasekit.fencing import SqlFence
 from leasekit.store import Delete
 
+if TYPE_CHECKING:
+    from leasekit.cli.raft.demo import Members
+
+OWN_CLUSTER = "raft"
 WORKERS = ("ada", "bob", "cyd")
 TTL_S = 2.0
 # How long the others are watched at work, between two misfortunes.
@@ -36,6 +42,8 @@ def demo(ctx: click.Context) -> None:
 
     Three worker processes campaign over an SQLite file in a temporary directory, or over --store; the leader writes
     lines into another SQLite file, guarded by its fencing token. Takes less than a minute, and cleans up.
+
+    --store raft starts a cluster of leasekit's own first, three members on this machine, and kills its leader as well.
     """
     settings = ctx.ensure_object(Settings)
     with Signals() as signals:
@@ -49,15 +57,28 @@ def demo(ctx: click.Context) -> None:
 
 def _set_up(settings: Settings) -> bool:
     with tempfile.TemporaryDirectory(prefix="leasekit-demo-") as folder:
+        if settings.store_url == OWN_CLUSTER:
+            return _on_members(settings, Path(folder))
         url = settings.store_url or f"sqlite:///{Path(folder) / 'leases.db'}"
-        store = Session(Settings(url, settings.timeout_s))
-        try:
-            return _play(store, url, Path(folder))
-        finally:
-            store.run(store.connection.aclose(timeout_s=1.0))
+        return _on(url, settings, Path(folder))
 
 
-def _play(store: Session, url: str, folder: Path) -> bool:
+def _on_members(settings: Settings, folder: Path) -> bool:
+    from leasekit.cli.raft.demo import Members
+
+    with Members(folder) as members:
+        return _on(members.url, settings, folder, members)
+
+
+def _on(url: str, settings: Settings, folder: Path, members: Members | None = None) -> bool:
+    store = Session(Settings(url, settings.timeout_s))
+    try:
+        return _play(store, url, folder, members)
+    finally:
+        store.run(store.connection.aclose(timeout_s=1.0))
+
+
+def _play(store: Session, url: str, folder: Path, members: Members | None) -> bool:
     capabilities = store.connection.store.capabilities
     ttl_s = max(TTL_S, capabilities.ttl_min_s)
     bound_s = capabilities.expires_within_s(ttl_s)
@@ -68,8 +89,11 @@ def _play(store: Session, url: str, folder: Path) -> bool:
         database.commit()
         with Stage(url, ttl_s, database_file) as stage:
             try:
+                if members is not None:
+                    members.introduce(stage)
                 _introduce(stage, store.connection.url, ttl_s, bound_s)
-                measured = _scenes(stage, bound_s)
+                lose_member = None if members is None else partial(members.lose_leader, stage, ttl_s=ttl_s)
+                measured = _scenes(stage, bound_s, lose_member)
             finally:
                 stage.end_all()
                 _clean_up(store, stage.election)
@@ -85,22 +109,26 @@ def _introduce(stage: Stage, url: str, ttl_s: float, bound_s: float) -> None:
         stage.wait_for("ready", READY_TIMEOUT_S)
 
 
-def _scenes(stage: Stage, bound_s: float) -> list[tuple[str, float]]:
-    """The three misfortunes; returns how long each left the place empty."""
+def _scenes(
+    stage: Stage, bound_s: float, lose_member: Callable[[Worker], tuple[str, float]] | None
+) -> list[tuple[str, float]]:
+    """The misfortunes; returns how long each left the place empty."""
     patience_s = bound_s + BEYOND_BOUND_S
     leader = stage.wait_for("elected", FIRST_TIMEOUT_S).worker
     stage.look_on(LOOK_ON_S)
+    measured = [] if lose_member is None else [lose_member(leader)]
+    leader = stage.leader or leader
 
     stage.act(f"kill -9 {leader.name}")
     leader.kill()
     elected = stage.wait_for("elected", patience_s)
-    measured = [(f"{leader.name} killed", stage.since_act_s(elected))]
+    measured.append((f"{leader.name} killed", stage.since_act_s(elected.at)))
     leader = elected.worker
     stage.look_on(LOOK_ON_S)
 
     paused = _pause_at_work(stage, leader)
     elected = stage.wait_for("elected", patience_s)
-    measured.append((f"{paused.name} paused", stage.since_act_s(elected)))
+    measured.append((f"{paused.name} paused", stage.since_act_s(elected.at)))
     leader = elected.worker
     stage.wait_for("wrote", patience_s, by=leader)
     stage.act(f"kill -CONT {paused.name}: it goes on where it was, and writes as if it still led")
@@ -113,7 +141,7 @@ def _scenes(stage: Stage, bound_s: float) -> list[tuple[str, float]]:
     leader.terminate()
     stage.wait_for("resigned", HANDOVER_TIMEOUT_S, by=leader)
     elected = stage.wait_for("elected", HANDOVER_TIMEOUT_S)
-    measured.append((f"{leader.name} resigned", stage.since_act_s(elected)))
+    measured.append((f"{leader.name} resigned", stage.since_act_s(elected.at)))
     stage.look_on(LOOK_ON_S)
     return measured
 

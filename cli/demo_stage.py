@@ -96,6 +96,8 @@ class Stage:
     def __init__(self, url: str, ttl_s: float, database_file: Path) -> None:
         self.election = f"leasekit-demo-{os.getpid()}"
         self.refused = 0
+        self.leader: Worker | None = None
+        """Who was elected last."""
         self._environment = {**os.environ, "LEASEKIT_STORE": url}
         self._arguments = [self.election, str(ttl_s), str(database_file)]
         self._workers: list[Worker] = []
@@ -137,13 +139,21 @@ class Stage:
         self._acted = SYSTEM_CLOCK.now()
         self._line(click.style(f"--- {text}", bold=True))
 
+    def tell(self, text: str) -> None:
+        """A line of what happens elsewhere than with the workers."""
+        self._line(text)
+
+    def has_heard(self, event: str) -> bool:
+        """Whether a worker has said so since the last act."""
+        return any(happening.event == event for happening in self._heard)
+
     def forget(self) -> None:
         """What was heard so far no longer counts for `wait_for`."""
         self._heard.clear()
 
-    def since_act_s(self, happening: Happening) -> float:
+    def since_act_s(self, at: Instant) -> float:
         """Seconds from the last act until then."""
-        return self._acted.until(happening.at)
+        return self._acted.until(at)
 
     def _line(self, text: str) -> None:
         click.echo(f"{self._began.until(SYSTEM_CLOCK.now()):6.2f} s  {text}")
@@ -190,6 +200,7 @@ class Stage:
         worker, details = happening.worker, happening.details
         match happening.event:
             case "elected":
+                self.leader = worker
                 text = f"elected, token {details['token']}"
             case "wrote":
                 worker.lines += 1

@@ -70,6 +70,52 @@ def test_a_killed_a_paused_and_a_resigning_leader_are_each_replaced(cli_without_
     assert list(folder.iterdir()) == []
 
 
+def members_in(folder: Path) -> list[int]:
+    """The processes of members whose data is below `folder`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+        except OSError:
+            continue
+        if b"run_member" in command and str(folder).encode() in command:
+            found.append(int(entry.name))
+    return found
+
+
+def test_on_a_cluster_of_its_own_the_leading_member_is_killed_as_well(cli_without_store: Command, folder: Path) -> None:
+    demo = start(cli_without_store, folder, "--store", "raft")
+    done = demo.end(timeout_s=100)
+    assert done.code == 0, done
+    assert done.err == ""
+    told = done.out
+    killed = re.findall(r"--- kill -9 (\w+), the member that leads the others", told)
+    assert len(killed) == 1
+    [successor] = re.findall(r"(\w+) leads the members", told)
+    assert successor not in killed
+    assert f"{killed[0]} is started again" in told
+    measured = re.findall(r"(\w+), the leading member, killed: the next leader was elected ([\d.]+) (m?s) later", told)
+    assert [name for name, _, _ in measured] == killed
+    check_story(told.replace(f"--- kill -9 {killed[0]}, the member", "--- the member"))
+    assert all_gone(demo)
+    assert members_in(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_however_it_ends_no_member_is_left(cli_without_store: Command, folder: Path, end: signal.Signals) -> None:
+    demo = start(cli_without_store, folder, "--store", "raft")
+    demo.line_with("elected")
+    assert len(members_in(folder)) == 3
+    demo.signal(end)
+    demo.end()
+    assert all_gone(demo)
+    give_up = time.monotonic() + 10
+    while members_in(folder):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
 def test_the_demo_leaves_nothing_in_a_store_of_the_users_own(
     cli_without_store: Command, folder: Path, etcd: EtcdCluster, prefix: str
 ) -> None:
