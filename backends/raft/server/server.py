@@ -233,15 +233,26 @@ class Server:
             self._lease_times = LeaseTimes(self.machine.leases.values(), self._clock.now())
 
     def _let_go(self) -> None:
-        text = "the leadership changed while this was under way"
-        for _, waiting in self._proposed.values():
-            self._refuse(waiting.client, waiting.request, Problem.UNKNOWN, text)
+        proposed, self._proposed = self._proposed, {}
+        for index, (term, waiting) in proposed.items():
+            if self._will_apply(index, term):
+                self._proposed[index] = term, waiting
+            else:
+                self._leave_unknown(waiting)
         readers = [*self._reading.values(), *(waiting for _, waiting in self._readable)]
         for waiting in readers:
             self._reply(waiting.client, NotLeader(id=waiting.request.id, leader=self._leader_address))
         for client, watch in self._watches.clear():
             self._reply(client, NotLeader(id=watch, leader=self._leader_address))
-        self._proposed, self._reading, self._readable = {}, {}, []
+        self._reading, self._readable = {}, []
+
+    def _will_apply(self, index: int, term: int) -> bool:
+        """Whether what was proposed as this entry is committed: it is answered when it is durable here as well.
+
+        Not by chance rare: a leader that takes itself out of the cluster leads no more as soon as the others have that.
+        """
+        log = self.raft.log
+        return self.failure is None and index <= log.committed and log.term(index) == term
 
     def _ask_leader(self, leader: Leader, waiting: _Waiting) -> None:
         match waiting.request:
@@ -292,6 +303,9 @@ class Server:
 
     def _restore(self, snapshot: Snapshot) -> None:
         self.machine.restore(snapshot.data, snapshot.meta.index)
+        # A leader no more: with the entries their outcomes are skipped.
+        for index in [index for index in self._proposed if index <= snapshot.meta.index]:
+            self._leave_unknown(self._proposed.pop(index)[1])
 
     def _apply(self, entry: Entry) -> None:
         applied = self.machine.apply(entry.index, entry.data if entry.kind is EntryKind.COMMAND else b"")
@@ -375,6 +389,10 @@ class Server:
     def _leader_address(self) -> str | None:
         leader = self.raft.leader_id
         return None if leader is None or leader == self.raft.id else self.raft.membership.address(leader)
+
+    def _leave_unknown(self, waiting: _Waiting) -> None:
+        text = "the leadership changed while this was under way"
+        self._refuse(waiting.client, waiting.request, Problem.UNKNOWN, text)
 
     def _done(self, waiting: _Waiting, result: object) -> None:
         self._reply(waiting.client, Done(id=waiting.request.id, result=result))
