@@ -27,6 +27,7 @@ COMMANDS = {
     "history": ("show", "list past leaderships"),
     "resign": ("operate", "ask the leader to resign; --force takes its leadership away"),
     "transfer": ("operate", "ask the leader to hand over to a candidate"),
+    "audit": ("audit", "compare journals: who led when, and did two believe it at once"),
     "doctor": ("doctor", "check the store and this machine's clocks"),
     "demo": ("demo", "leaders that fail and are replaced, on this machine"),
     "raft": ("raft", "leasekit's own store: run its members, look after them"),
@@ -45,7 +46,7 @@ Commands:
 {commands}
 
 --store URL   etcd://h1,h2  consul://h  sqlite:////path; or set LEASEKIT_STORE
---timeout S   how long to wait for the store, in seconds [5];  also: --version
+--timeout S   seconds to wait for the store [5]; also: --journal FILE, --version
 """
 
 
