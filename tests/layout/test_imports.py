@@ -34,7 +34,11 @@ _IMPURE = {
     "pathlib", "queue", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "ssl",
     "subprocess", "sys", "tempfile", "tenacity", "threading", "time", "urllib.request", "uuid",
 }  # fmt: skip
-_PURE = {"leasekit.audit", "leasekit.core", *(f"leasekit.backends.raft.{room}" for room in ("core", "kv", "server", "wire"))}
+_PURE = {
+    "leasekit.audit",
+    "leasekit.core",
+    *(f"leasekit.backends.raft.{room}" for room in ("core", "kv", "server", "wire")),
+}
 _WALL_CLOCKS = {"now", "utcnow", "today"}
 
 # `Random` is a type here, and seeded: the generator itself is an argument.
