@@ -24,7 +24,7 @@ from leasekit.backends.raft.wire import decode_message, decode_request, encode_m
 
 ELECTION_TICKS = 10
 HEARTBEAT_TICKS = 2
-ROUNDS_MAX = 1000
+ROUNDS_MAX = 10_000
 """Of outputs that one event may bring about."""
 
 
@@ -181,6 +181,7 @@ class Machine:
             election_ticks=ELECTION_TICKS,
             heartbeat_ticks=HEARTBEAT_TICKS,
             max_append_bytes=settings.max_append_bytes,
+            max_apply_bytes=settings.max_apply_bytes,
             max_inflight=settings.max_inflight,
             snapshot_piece_bytes=settings.snapshot_piece_bytes,
         )

@@ -44,6 +44,7 @@ class Settings:
     keep_entries: int
     snapshot_piece_bytes: int
     max_append_bytes: int
+    max_apply_bytes: int
     max_inflight: int
     segment_bytes: int
     faults: frozenset[str]
@@ -79,6 +80,7 @@ class Settings:
             keep_entries=rng.choice([0, 0, 2, 10]),
             snapshot_piece_bytes=rng.choice([64, 300, 4096]),
             max_append_bytes=rng.choice([100, 1000, 1 << 20]),
+            max_apply_bytes=rng.choice([1, 200, 1 << 20]),
             max_inflight=rng.choice([1, 4, 64]),
             segment_bytes=rng.choice([512, 2048, 16384]),
             faults=frozenset(kind for kind in FAULTS if rng.random() < 0.55),
