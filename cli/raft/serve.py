@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from leasekit.cli import exit_codes
 from leasekit.cli.session import note
 from leasekit.errors import ConfigError
 
+_SWITCH_S = 0.0005
 LINGER_S = 2.0
 """After a disk failure clients are told for so long that this member is out of order, rather than nothing."""
 
@@ -95,6 +97,8 @@ async def _run(config: MemberConfig) -> None:
         # What is here by now stays: looking through it again and again would only hold the member up.
         gc.collect()
         gc.freeze()
+        # After each sync the disk's thread needs the interpreter, which a busy loop would leave to it after 5 ms only.
+        sys.setswitchinterval(_SWITCH_S)
         await _until_ended(member, stopping)
     finally:
         await member.stop()

@@ -31,6 +31,8 @@ OUTSTANDING_MAX = 1024
 _SLICE_S = 0.005
 """A turn that takes longer lets the loop read, and goes on after that."""
 _WARN_AGAIN_S = 10.0
+_MET_MAX = 1000
+"""Members that are ever listened to: many times what a cluster sees in its life. Without TLS anybody can name more."""
 _HELD_BACK_MAX = 100
 """Messages of a member that is being noted; more are dropped, as a network may."""
 
@@ -119,6 +121,8 @@ class Driver:
             self._soon()
             return
         # It counts only once it is durable that this member was here before.
+        if message.sender not in self._strangers and len(self._met) + len(self._strangers) >= _MET_MAX:
+            return
         waiting = self._strangers.setdefault(message.sender, [])
         if not waiting and self._disk is not None and self.disk_failure is None:
             self._disk.remember(message.sender)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from leasekit.backends.raft.core.types import Membership, Recovered, Snapshot, SnapshotMeta, Write
 from leasekit.backends.raft.member.asking import ask_status
@@ -16,6 +17,8 @@ from leasekit.backends.raft.wal import identity
 from leasekit.backends.raft.wal.disk import RealDisk
 from leasekit.backends.raft.wal.log import Wal
 from leasekit.errors import ConfigError, ProtocolError, StoreUnavailable
+
+T = TypeVar("T")
 
 _ASK_S = 1.0
 _ASK_AGAIN_S = 0.5
@@ -41,7 +44,7 @@ async def find(config: MemberConfig, tls: ssl.SSLContext | None) -> Found:
         ConfigError: it is another member's, or this member was wiped, or it is not said how to begin.
         Corrupt, DiskFull, DiskFailed: see there.
     """
-    disk = await asyncio.to_thread(RealDisk, config.data_dir)
+    disk = await _in_thread(lambda: RealDisk(config.data_dir), undo=RealDisk.close)
     try:
         return await _find(config, disk, tls)
     except BaseException:
@@ -50,17 +53,29 @@ async def find(config: MemberConfig, tls: ssl.SSLContext | None) -> Found:
 
 
 async def _find(config: MemberConfig, disk: RealDisk, tls: ssl.SSLContext | None) -> Found:
-    known = await asyncio.to_thread(identity.read, disk)
+    known = identity.read(disk)
     if known is not None and known.member != config.id:
         raise ConfigError("data_dir", f"{config.data_dir} belongs to member {known.member!r}, not to {config.id!r}")
     if known is not None:
-        wal, recovered = await asyncio.to_thread(Wal.open, disk)
+        wal, recovered = await _in_thread(lambda: Wal.open(disk), undo=lambda opened: opened[0].close())
         if recovered != Recovered():
             return Found(disk, wal, Met(disk), recovered, known.cluster, recovered.snapshot.meta.membership)
         # Its first start was cut off, or it waits to be added: as if it were empty.
         wal.close()
     cluster, neighbours = await _introduce(config, tls)
-    return await asyncio.to_thread(_begin, config, disk, cluster, neighbours)
+    return await _in_thread(lambda: _begin(config, disk, cluster, neighbours), undo=lambda found: found.wal.close())
+
+
+async def _in_thread(work: Callable[[], T], *, undo: Callable[[T], None]) -> T:
+    """Do `work` beside the loop. Cancelled, it is still seen to its end, and undone: nothing touches a disk let go of."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        if working.exception() is None:
+            undo(working.result())
+        raise
 
 
 def _begin(config: MemberConfig, disk: RealDisk, cluster: str, membership: Membership) -> Found:

@@ -204,6 +204,44 @@ def test_a_joined_member_that_was_wiped_is_refused_as_well() -> None:
         assert (refused.returncode, "has met 'm1' before" in refused.stderr) == (78, True)
 
 
+@pytest.mark.parametrize("by_name", [True, False])
+def test_with_tls_members_know_each_other_and_who_joins_them(by_name: bool) -> None:
+    class Secured(GrowingCluster):
+        begun = 2
+
+        def serving(self, index: int) -> list[str | Path]:
+            command = super().serving(index)
+            if by_name:
+                return command
+            # Then a member is whoever shows a certificate for the host of a member's address.
+            at = command.index("--tls-peer-name")
+            return command[:at] + command[at + 2 :]
+
+    with Secured(3, tls="mutual") as cluster:
+        put(cluster, "key", b"value")
+        cluster.start(2, wait=False)
+        assert leasekit(cluster, "add", "m2", cluster.endpoints[2]).returncode == 0
+        promoted = leasekit(cluster, "promote", "m2")
+        assert promoted.returncode == 0, promoted.stderr
+        cluster.kill(cluster.leader_index())
+        put(cluster, "another", b"value")
+        assert values(cluster) == {"key": b"value", "another": b"value"}
+
+
+def test_a_member_that_waits_for_a_cluster_to_join_can_be_stopped(tmp_path: Path, port: int) -> None:
+    command: list[str | Path] = [sys.executable, "-P", "-m", "leasekit", "raft", "serve", "--id", "m1"]
+    command += ["--data", tmp_path / "data", "--listen", f"127.0.0.1:{port}", "--join", f"127.0.0.1:{port}"]
+    member = ServerProcess(command, tmp_path / "log")
+    try:
+        until(lambda: (tmp_path / "data" / "lock").exists(), "it has begun")
+        member.signal(signal.SIGTERM)
+        until(lambda: not member.running, "the member ends")
+        assert member._process.wait() == 0, member.output()
+        assert list((tmp_path / "data").glob("wal-*")) == []
+    finally:
+        member.kill()
+
+
 def test_a_directory_of_another_member_is_refused(raft_cluster: RaftCluster) -> None:
     raft_cluster.kill(1)
     raft_cluster.kill(2)
