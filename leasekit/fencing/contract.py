@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from leasekit import journal
 from leasekit.errors import ConfigError, FencingRejected
 
 HIGHEST_TOKEN = 2**63 - 1
@@ -37,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which tokens a guard lets pass, given what its resource has seen. Pure: every guard asks this, or says the same.
+    """Which tokens a guard lets pass, given what its resource has seen. Every guard asks this, or says the same.
 
     Args:
         resource: what is guarded, by any name: 1 to 200 printable ASCII characters, no space at either end.
@@ -84,7 +85,8 @@ class Rule:
             )
 
     def refusal(self, token: int, highest: int) -> FencingRejected:
-        """The error for a token that came too late."""
+        """The error for a token that came too late. This process's journal, if it writes one, tells of it."""
+        journal.of_process().fenced(self.resource, self.election, token, highest)
         return FencingRejected(token, highest, resource=self.resource)
 
 
