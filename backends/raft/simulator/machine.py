@@ -161,7 +161,9 @@ class Machine:
         self.slow = 1.0
 
     def pause(self, for_s: float) -> None:
-        """Do nothing for `for_s`; what happens meanwhile is noticed afterwards."""
+        """Do nothing for `for_s`; what happens meanwhile is noticed afterwards. Nothing pauses what is down."""
+        if self.server is None:
+            return
         self._paused_until_s = self._cluster.schedule.now_s + for_s
         self._later(for_s, self._wake_up)
 

@@ -83,7 +83,7 @@ _ELECTION = (
     ),
     _mutant(
         "older-log-elected",
-        "whoever asks is up to date",
+        "only the term of the last entry is compared",
         "core.log",
         "return (last_term, last_index) >= (self.last_term, self.last_index)",
         "return last_term >= self.last_term",
