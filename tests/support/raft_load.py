@@ -21,6 +21,7 @@ from leasekit.errors import OutcomeUnknown, StoreUnavailable
 from leasekit.store import Absent, At, Compare, Entry, Get, Put, Resync, Store
 from support.raft_contenders import PLACE, Contender
 from support.raft_history import Change, History, Look, Seen
+from support.raft_lookers import Lookers
 from support.team import SLACK_S, now_s, wait_until
 
 T = TypeVar("T")
@@ -78,6 +79,12 @@ class Load:
         self._raise_failure()
         return self._acknowledged
 
+    @property
+    def failed(self) -> int:
+        """How many requests were not answered in time, those of contenders not counted."""
+        unanswered = ("changes with unknown outcome", "changes surely not made", "reads without answer")
+        return sum(self.history.counts[what] for what in unanswered)
+
     def goes_on(self, more: int = 20, timeout_s: float = SLACK_S) -> float:
         """Wait until so many more changes are acknowledged; how long that took, in seconds."""
         began_s, target = now_s(), self.acknowledged + more
@@ -118,6 +125,7 @@ class Load:
                 for number in range(self._contenders):
                     contender = Contender(f"l{number}", opened(), self.history, Random(self._random.random()))
                     group.create_task(contender.run(self._stop))
+                group.create_task(Lookers(self._url, self.history, self._keys).run(self._stop))
                 group.create_task(self._end_with(watching))
                 self._ready.set_result(None)
             await self._settle(opened(), watching)
@@ -137,7 +145,7 @@ class Load:
         number = 0
         while not self._stop.is_set():
             number += 1
-            keys = [f"keys/{int((now_s() - self._began_s) / _ROUND_S)}/{key}" for key in range(_KEYS)]
+            keys = self._keys()
             key, value = random.choice(keys), f"{name}-{number}".encode()
             match random.choices(["put", "swap", "get", "look", "note"], [2, 3, 3, 2, 2])[0]:
                 case "put":
@@ -151,6 +159,10 @@ class Load:
                 case "look":
                     await self._look(name, store, keys, last)
             await asyncio.sleep(random.uniform(0, _PAUSE_S))
+
+    def _keys(self) -> list[str]:
+        """Those of this round."""
+        return [f"keys/{int((now_s() - self._began_s) / _ROUND_S)}/{key}" for key in range(_KEYS)]
 
     async def _change(
         self, name: str, store: Store, key: str, value: bytes, *, swap: bool = False, expected: Entry | None = None
