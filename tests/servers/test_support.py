@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.proxy import Proxy
-from support.servers import ConsulCluster, EtcdCluster
+from support.servers import ConsulCluster, EtcdCluster, RaftCluster
 
 
 class _Echo(socketserver.BaseRequestHandler):
@@ -169,6 +169,18 @@ def test_consul_elects_another_leader_and_keeps_its_data(consul_cluster: ConsulC
     assert consul_cluster.leader_index() != leader
     consul_cluster.start(leader)
     assert consul_cluster.http("GET", "/v1/kv/color?raw", server=leader) == (200, b'"green"')
+
+
+def test_a_cluster_of_leasekits_own_elects_another_leader(raft_cluster: RaftCluster) -> None:
+    leader = raft_cluster.leader_index()
+    raft_cluster.kill(leader)
+    assert raft_cluster.status(leader) is None
+    successor = raft_cluster.leader_index()
+    assert successor != leader
+    raft_cluster.start(leader)
+    status = raft_cluster.status(leader)
+    assert status is not None
+    assert (status.raft.id, status.raft.leader) == (raft_cluster.member(leader), raft_cluster.member(successor))
 
 
 def test_etcd_with_tls_and_users_refuses_strangers() -> None:
