@@ -11,6 +11,10 @@ from leasekit.store import Changed
 WatchId = tuple[Hashable, int]
 """A client and its request's id."""
 
+PROGRESS_EVERY_REVISIONS = 1_000
+"""A watch whose keys rest is told this often how far it has seen: resumed elsewhere from a revision that is forgotten
+there, it would have to read everything again, and all candidates would at once."""
+
 
 @dataclass(slots=True)
 class _Watch:
@@ -27,6 +31,7 @@ class Watches:
         self._by_key: dict[str, dict[WatchId, None]] = {}
         self._by_prefix: dict[str, dict[WatchId, None]] = {}
         self._dirty: dict[WatchId, None] = {}
+        self._progress = 0
 
     def __len__(self) -> int:
         return len(self._all)
@@ -73,6 +78,9 @@ class Watches:
     def take_events(self, revision: int) -> list[tuple[Hashable, Event]]:
         """What is to be told now; everything up to `revision` was noted."""
         events: list[tuple[Hashable, Event]] = []
+        if revision - self._progress >= PROGRESS_EVERY_REVISIONS:
+            self._progress = revision
+            self._dirty.update(dict.fromkeys(self._all))
         for watch in self._dirty:
             client, request = watch
             untold, self._all[watch].untold = self._all[watch].untold, []
