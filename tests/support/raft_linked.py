@@ -34,6 +34,11 @@ class LinkedCluster(RaftCluster):
         while self._links:
             self._links.pop().__exit__()
 
+    @property
+    def links(self) -> list[str]:
+        """The members' addresses in the membership."""
+        return [link.address for link in self._links]
+
     def cut_one_way(self, speaker: int, hearer: int) -> None:
         """What `speaker` says to `hearer` arrives no more, until it is healed; the other way is as before."""
         # How the Hello of a member, and of nobody else, begins.
@@ -52,6 +57,10 @@ class LinkedCluster(RaftCluster):
     def isolate(self, index: int) -> None:
         """Member `index` hears no other, and is heard by none."""
         self.part([index], [other for other in range(self.size) if other != index])
+
+    def lose_answers(self, index: int) -> None:
+        """Clients ask member `index`, and what it answers is lost; so is what it says to strangers. Healed as a cut is."""
+        self._links[index].drop_replies()
 
     def reunite(self) -> None:
         """Heal all cuts."""

@@ -1,6 +1,9 @@
-"""`leasekit raft serve` with something odd about it, for tests. Usage: raft_member.py [--newer] [--faults FILE] raft serve ...
+"""`leasekit raft serve` with something odd about it, for tests.
+
+Usage: raft_member.py [--newer] [--wrong NAME] [--faults FILE] raft serve ...
 
 --newer: it speaks a version of the messages that does not exist yet, beside the one that does.
+--wrong: it has one of the faults of `support.raft_wrong`.
 --faults: while FILE exists its disk fails: with "EIO" in it every sync fails, with "slow" every sync takes as long as
 FILE is there. Below everything of leasekit's, so that the real disk and all above it are under test.
 """
@@ -48,8 +51,6 @@ def _fault(faults: Path) -> str:
 def make_newer() -> None:
     """Before anything imports the codec by name."""
     from leasekit.backends.raft import wire
-
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from support.raft_versions import NEWER_CODEC
 
     wire.CODEC = NEWER_CODEC
@@ -58,10 +59,16 @@ def make_newer() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--newer", action="store_true")
+    parser.add_argument("--wrong")
     parser.add_argument("--faults", type=Path)
     own, command = parser.parse_known_args()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     if own.newer:
         make_newer()
+    if own.wrong:
+        from support.raft_wrong import FAULTS
+
+        FAULTS[own.wrong]()
     if own.faults:
         make_failing(own.faults)
     from leasekit.cli.main import main as leasekit

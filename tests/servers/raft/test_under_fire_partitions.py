@@ -110,6 +110,16 @@ def test_a_majority_of_which_only_one_hears_all_others_finds_its_leader(cluster:
         load.goes_on()
 
 
+def test_changes_whose_answers_are_lost_are_made_once(cluster: LinkedCluster) -> None:
+    # Through the links alone: stores learn of them, but may have begun beside them.
+    with Load(cluster.url("fire", endpoints=cluster.links)) as load:
+        for _ in range(4):
+            cluster.lose_answers(cluster.leader_index())
+            time.sleep(0.3)
+            cluster.reunite()
+            load.goes_on()
+
+
 @pytest.mark.parametrize("cluster", [5], indirect=True)
 def test_links_break_and_heal_at_random(cluster: LinkedCluster) -> None:
     rng = random.Random(3)

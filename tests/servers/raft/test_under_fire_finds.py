@@ -1,0 +1,70 @@
+"""Clients under fire find members that break a promise: the other tests of this kind do not pass for nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from support.raft_linked import LinkedCluster
+from support.raft_load import Load
+
+_MEMBER = Path(__file__).resolve().parents[2] / "support" / "raft_member.py"
+_ROUNDS = 10
+"""Each finds its fault in one or two; the machine may be busy."""
+
+
+class WrongMembers(LinkedCluster):
+    """Three members with one fault of `support.raft_wrong`."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(3)
+        self._fault = fault
+
+    def program(self, index: int) -> list[str | Path]:
+        return [_MEMBER, "--wrong", self._fault]
+
+
+def test_a_leader_that_reads_without_asking_a_quorum() -> None:
+    with WrongMembers("reads without asking a quorum") as cluster:
+        assert re.search("is stale|no order explains", _judgement(cluster, _cut_the_leader_off))
+
+
+def test_members_that_end_leases_early() -> None:
+    with WrongMembers("ends leases early") as cluster:
+        assert re.search("before its time|two leaders", _judgement(cluster, _let_time_pass))
+
+
+def test_members_that_do_a_repeated_change_again() -> None:
+    with WrongMembers("forgets what it did") as cluster:
+        assert re.search("no order explains| is at .* and at ", _judgement(cluster, _lose_answers))
+
+
+def _judgement(cluster: LinkedCluster, strike: Callable[[LinkedCluster], None]) -> str:
+    """What is found after one strike, or after another."""
+    for number in range(_ROUNDS):
+        try:
+            # Each with keys of its own.
+            with Load(cluster.url(f"fire{number}", endpoints=cluster.links)) as load:
+                strike(cluster)
+                load.goes_on(more=100)
+        except AssertionError as found:
+            return str(found)
+    return "nothing was found"
+
+
+def _cut_the_leader_off(cluster: LinkedCluster) -> None:
+    cluster.isolate(cluster.leader_index())
+    time.sleep(1.5)
+    cluster.reunite()
+
+
+def _let_time_pass(_: LinkedCluster) -> None:
+    time.sleep(1.5)
+
+
+def _lose_answers(cluster: LinkedCluster) -> None:
+    cluster.lose_answers(cluster.leader_index())
+    time.sleep(0.3)
+    cluster.reunite()
