@@ -27,6 +27,8 @@ from support.certificates import TLS
 from support.cluster import Cluster
 
 _ANSWER_S = 1.0
+_SNAPSHOT_S = 20.0
+_BEGUN_S = 0.05
 
 
 class RaftCluster(Cluster):
@@ -72,8 +74,12 @@ class RaftCluster(Cluster):
 
     def snapshot(self, index: int) -> None:
         """Let member `index` snapshot its state and compact its log."""
-        response = self._ask(self.endpoints[index], TakeSnapshot(id=1))
+        response = self._ask(self.endpoints[index], TakeSnapshot(id=1), answer_s=_SNAPSHOT_S)
         assert isinstance(response, Done), response
+
+    def begin_snapshot(self, index: int) -> None:
+        """The same without waiting for it."""
+        self._ask(self.endpoints[index], TakeSnapshot(id=1), answer_s=_BEGUN_S)
 
     def _command(self, index: int) -> list[str | Path]:
         initial = ",".join(f"{self.member(i)}={address}" for i, address in enumerate(self.endpoints))
@@ -90,12 +96,12 @@ class RaftCluster(Cluster):
         status = self.status(index)
         return status is not None and status.raft.role is Role.LEADER
 
-    def _ask(self, address: str, request: Request) -> Response | None:
-        """One question by the test itself; None if there was no answer within a second."""
+    def _ask(self, address: str, request: Request, *, answer_s: float = _ANSWER_S) -> Response | None:
+        """One question by the test itself; None if there was no answer in time."""
         host, _, port = address.rpartition(":")
         hello = Hello(oldest=CODEC.oldest, newest=CODEC.newest, cluster="", purpose=Purpose.CLIENT)
         try:
-            with socket.create_connection((host, int(port)), timeout=_ANSWER_S) as plain, self._secured(plain) as line:
+            with socket.create_connection((host, int(port)), timeout=answer_s) as plain, self._secured(plain) as line:
                 line.sendall(frame(encode_handshake(hello)) + frame(CODEC.encode_request(request)))
                 bodies = _bodies(line)
                 next(bodies)
