@@ -14,6 +14,8 @@ from typing import Any
 import click
 
 import leasekit
+from leasekit.backends.raft.kv.machine import CannotApply
+from leasekit.backends.raft.kv.snapshot import MalformedSnapshot
 from leasekit.backends.raft.member import Member, MemberConfig, Timing, TlsFiles
 from leasekit.backends.raft.wal.errors import Corrupt, DiskFailed
 from leasekit.cli import exit_codes
@@ -61,8 +63,8 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
     as LEASEKIT_RAFT_ID, LEASEKIT_RAFT_DATA and so on.
 
     Exits with 0 after a signal; 74 if the disk failed or is full (start it again when that is mended); 65 if the
-    data is damaged and 78 if the options or the directory will not do (starting it again does not help); 70 after a
-    fault of leasekit.
+    data is damaged, and 78 if the options or the directory will not do or this version is too old (starting it again
+    does not help); 70 after a fault of leasekit.
     """
     config = _config(options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -71,6 +73,9 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
     except DiskFailed as error:
         note(f"the disk of {config.data_dir} failed, so this member stops: {error}")
         ctx.exit(exit_codes.DISK)
+    except (CannotApply, MalformedSnapshot) as error:
+        note(f"this member cannot follow the others: {error}. If they run a newer leasekit, upgrade this one")
+        ctx.exit(exit_codes.CONFIG)
     except Corrupt as error:
         note(
             f"{config.data_dir}: {error}. This member may have acknowledged what is lost there, so it does not start: "

@@ -99,6 +99,7 @@ class Storage:
             while (jobs := self._next()) is not None:
                 self._do(jobs)
         except BaseException as error:  # noqa: BLE001 (whatever it is, nothing is written any more)
+            self._measure()
             self._tell(self._failed, error)
 
     def _next(self) -> list[Write | Snapshot | MemberId] | None:

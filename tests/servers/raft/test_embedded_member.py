@@ -125,7 +125,7 @@ async def test_a_leader_that_stops_has_a_successor_at_once(tmp_path: Path, addre
         term = leader.status().raft.term
         await leader.stop()
         successors = [member for member in members if member is not leader and leads(member)]
-        assert [member.status().raft.term for member in successors] == [term + 1], "elected before it had gone"
+        assert [member.status().raft.term > term for member in successors] == [True], "elected before it had gone"
 
 
 async def test_a_disk_that_fails_ends_one_members_part_and_no_more(
