@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from string import Template
 
 from leasekit.audit import wording
 from leasekit.audit.leaderships import Leadership
@@ -19,21 +20,40 @@ _WIDEST_LABEL = 22
 _MOST_ARROWS = 300
 _MARKED = {Kind.CAMPAIGN, Kind.OBSERVED, Kind.FENCED, Kind.LOST, Kind.WITHDREW}
 
-STYLE = """
-.lk{font:12px system-ui,sans-serif;--ink:#1d2733;--dim:#66717f;--line:#d5dbe3;--valid:#2f7d5b;--late:#c4561b;
---bad:#c21f3a;--band:#c4561b;--ground:#fff;background:var(--ground)}
-.lk text{fill:var(--ink)}.lk .dim{fill:var(--dim)}.lk .title{font-size:15px;font-weight:600}
-.lk .ground{fill:var(--ground)}.lk .grid{stroke:var(--line)}.lk .lane{stroke:var(--line);stroke-dasharray:2 4}
-.lk .valid{fill:var(--valid)}.lk .late{fill:url(#lk-late);stroke:var(--late)}.lk .hatch{stroke:var(--late)}
-.lk .token{fill:#fff;font-weight:600}.lk .renewed{stroke:#fff;stroke-opacity:.7}
-.lk .band{fill:var(--band);fill-opacity:.13}.lk .band.bad{fill:var(--bad);fill-opacity:.25}
-.lk .span{fill:var(--late);font-weight:600}.lk .span.bad{fill:var(--bad)}
-.lk .told{stroke:var(--dim);stroke-opacity:.65;fill:none;marker-end:url(#lk-head)}.lk .head{fill:var(--dim)}
-.lk .campaign,.lk .withdrew{fill:var(--ground);stroke:var(--dim)}.lk .observed{fill:var(--dim)}
-.lk .lost{stroke:var(--late);stroke-width:2;fill:none}.lk .fenced{fill:var(--bad)}
-@media (prefers-color-scheme:dark){.lk{--ink:#e4e9ef;--dim:#97a3b2;--line:#364150;--valid:#3f9d74;--late:#e8834a;
---bad:#f0566f;--band:#e8834a;--ground:#141a21}}
-"""
+_LIGHT = {
+    "ink": "#1d2733",
+    "dim": "#66717f",
+    "line": "#d5dbe3",
+    "ground": "#ffffff",
+    "valid": "#2f7d5b",
+    "late": "#c4561b",
+    "bad": "#c21f3a",
+}
+_DARK = {
+    "ink": "#e4e9ef",
+    "dim": "#97a3b2",
+    "line": "#364150",
+    "ground": "#141a21",
+    "valid": "#37835f",
+    "late": "#e8834a",
+    "bad": "#f0566f",
+}
+
+# Literal colours twice, not variables: many programs that show SVG know no variables.
+_COLOURS = Template(
+    ".lk text{fill:$ink}.lk .dim{fill:$dim}.lk .ground{fill:$ground}.lk .grid,.lk .lane{stroke:$line}"
+    ".lk .valid{fill:$valid}.lk .late{stroke:$late}.lk .hatch{stroke:$late}.lk .band{fill:$late}.lk .band.bad{fill:$bad}"
+    ".lk .span{fill:$late}.lk .span.bad{fill:$bad}.lk .told{stroke:$dim}.lk .head{fill:$dim}"
+    ".lk .campaign,.lk .withdrew{fill:$ground;stroke:$dim}.lk .observed{fill:$dim}.lk .lost{stroke:$late}"
+    ".lk .fenced{fill:$bad}.lk .token{fill:#fff}"
+)
+STYLE = (
+    ".lk{font:12px system-ui,sans-serif}.lk .title{font-size:15px;font-weight:600}.lk .lane{stroke-dasharray:2 4}"
+    ".lk .token,.lk .span{font-weight:600}.lk .late{fill:url(#lk-late)}.lk .renewed{stroke:#fff;stroke-opacity:.7}"
+    ".lk .band{fill-opacity:.13}.lk .band.bad{fill-opacity:.25}"
+    ".lk .told{stroke-opacity:.65;fill:none;marker-end:url(#lk-head)}.lk .lost{stroke-width:2;fill:none}"
+    f"{_COLOURS.substitute(_LIGHT)}@media (prefers-color-scheme:dark){{{_COLOURS.substitute(_DARK)}}}"
+)
 
 _DEFINITIONS = """<defs>
 <pattern id="lk-late" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
@@ -152,6 +172,8 @@ class _Chart:
 
     def _mark(self, placed: Placed) -> str:
         x, y = self._place(placed)
+        if placed.event.kind is Kind.FENCED:  # beside the loss that often stands at the same moment
+            y -= _BAR
         return (
             f"<g><title>{_text(f'{wording.moment(placed.at_s)} {wording.about_event(placed)}')}</title>"
             f"{_symbol(placed.event.kind, x, y)}</g>"

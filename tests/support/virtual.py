@@ -22,6 +22,7 @@ from leasekit.core.contest import Setup
 from leasekit.core.records import Keys
 from leasekit.elector import Elector
 from leasekit.history import History
+from leasekit.journal import OFF, Journal
 from leasekit.keeper import Keeper
 from leasekit.store import Delete, Entry, Lease, Put
 from leasekit.tenure import Tenure
@@ -34,9 +35,10 @@ ELECTION = "reports"
 class Process:
     """What one process has on one store: its network, its keeper, its candidates."""
 
-    def __init__(self, world: World, ttl_s: float) -> None:
+    def __init__(self, world: World, ttl_s: float, journal: Journal) -> None:
         self.network = FaultyStore(MemoryStore(world.name, world.clock))
-        self.keeper = Keeper(self.network, ttl_s, clock=world.clock, random=world.random)
+        self.keeper = Keeper(self.network, ttl_s, clock=world.clock, random=world.random, journal=journal)
+        self._journal = journal
         self._world = world
         self._histories: dict[str, History] = {}
 
@@ -46,7 +48,15 @@ class Process:
         """A candidate on this process's lease."""
         setup = Setup(Keys(election), id, "host", 1, priority, compares_empty)
         history = self._histories.setdefault(election, History(setup.keys, self.network, self._world.clock))
-        return Elector(setup, self.network, self.keeper, history, clock=self._world.clock, random=self._world.random)
+        return Elector(
+            setup,
+            self.network,
+            self.keeper,
+            history,
+            clock=self._world.clock,
+            random=self._world.random,
+            journal=self._journal,
+        )
 
     async def keeper_lease(self) -> Lease:
         """The lease of this process, fresh."""
@@ -73,9 +83,9 @@ class World:
         self.faults: list[dict[str, Any]] = []
         """What the loop's exception handler was told: tasks that died unseen."""
 
-    def process(self, ttl_s: float = TTL_S) -> Process:
+    def process(self, ttl_s: float = TTL_S, journal: Journal = OFF) -> Process:
         """Another process."""
-        return Process(self, ttl_s)
+        return Process(self, ttl_s, journal)
 
     async def pass_time(self, duration_s: float) -> None:
         """Let this much time pass, and everything happen that is due in it."""
