@@ -157,7 +157,7 @@ def test_another_entry_committed_at_an_index(invariants: Invariants) -> None:
     for member in "ab":
         persist(invariants, member, 2, entry(1, 1))
     invariants.looked(view("a", 1, role=Role.LEADER, committed=1, last=1))
-    write(invariants, "c", 2, entry(1, 2))
+    write(invariants, "c", 2, entry(1, 2), state=HardState(2, None))
     with pytest.raises(Violation, match="two entries committed at one index"):
         invariants.looked(view("c", 2, committed=1, last=1))
 
@@ -210,6 +210,14 @@ def test_changes_of_the_membership_that_come_too_early(invariants: Invariants) -
     invariants.looked(uncommitted)
     with pytest.raises(Violation, match="before the last one"):
         write(invariants, "a", 5, change(2))
+
+
+def test_entries_that_are_taken_from_a_leader_of_an_earlier_term(invariants: Invariants) -> None:
+    elect(invariants, "a", 2, 1)
+    write(invariants, "a", 2, entry(1, 2))
+    with pytest.raises(Violation, match="another than the leader"):
+        write(invariants, "b", 2, entry(1, 1))
+    write(invariants, "b", 2, entry(1, 2))
 
 
 def test_snapshots_that_are_not_of_the_committed_log(invariants: Invariants) -> None:

@@ -164,11 +164,11 @@ class Invariants:
 
     def _check_agreement(self, message: AppendReply) -> None:
         """Up to what a member acknowledges its log is that of the leader of that term."""
-        view = self._views.get(self._leaders.get(message.term, ""))
-        if view is None or (view.role, view.term) != (Role.LEADER, message.term):
+        name = self._leading(message.term)
+        if name is None:
             return
-        leader, follower = self.disks.told[view.member], self.disks.told[message.sender]
-        ensure(message.index <= leader.last_index, "more is acknowledged than the leader has", message, view)
+        leader, follower = self.disks.told[name], self.disks.told[message.sender]
+        ensure(message.index <= leader.last_index, "more is acknowledged than the leader has", message, leader)
         terms = leader.term(message.index), follower.term(message.index)
         ensure(
             None in terms or terms[0] == terms[1], "other entries are acknowledged than the leader's", message, terms
@@ -201,6 +201,24 @@ class Invariants:
         assert previous is not None
         self._check_entries(member, previous, write.entries)
         self._check_change(member, write)
+        self._check_source(
+            member, told.state.term if write.hard_state is None else write.hard_state.term, write.entries
+        )
+
+    def _check_source(self, member: MemberId, term: int, entries: tuple[Entry, ...]) -> None:
+        """A member takes entries from the leader of its own term alone, which has them."""
+        leader = self._leading(term)
+        if leader is None or leader == member:
+            return
+        log = self.disks.told[leader]
+        for entry in entries:
+            ensure(log.holds(entry.index, entry.term), "taken from another than the leader of the term", member, entry)
+
+    def _leading(self, term: int) -> MemberId | None:
+        """Who leads in `term` at this moment, as far as is known."""
+        leader = self._leaders.get(term)
+        view = None if leader is None else self._views.get(leader)
+        return leader if view is not None and (view.role, view.term) == (Role.LEADER, term) else None
 
     def _check_change(self, member: MemberId, write: Write) -> None:
         """A leader changes the membership one step at a time, and only once it is known what is committed (raft-dev, 2015)."""
