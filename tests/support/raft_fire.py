@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import random
 import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def burn(size: int, seconds: float, *, seed: int = 0, tell: Callable[[str], None
     """Let a cluster burn for so long. Raises AssertionError if a promise was broken, or if it does not go on after."""
     began_s = time.monotonic()
     with BurningCluster(size) as cluster:
-        with Load(cluster.url("fire"), clients=6, seed=seed) as load:
+        with Load(cluster.url("fire", endpoints=cluster.links), clients=6, seed=seed) as load:
             fire = _Fire(cluster, random.Random(seed))
             while time.monotonic() - began_s < seconds:
                 fire.strike()
@@ -77,9 +78,11 @@ class _Fire:
             "some links cut": self._links_cut,
             "disk broken": self._disk_broken,
             "disk hangs": self._disk_hangs,
+            "stopped": self._stopped,
+            "answers lost": self._answers_lost,
             "all killed": self._all_killed,
         }
-        self._weights = [6, 4, 4, 4, 2, 2, 1]
+        self._weights = [6, 4, 4, 4, 2, 2, 2, 2, 1]
 
     def strike(self) -> None:
         """Return when all is mended."""
@@ -123,6 +126,23 @@ class _Fire:
         self._cluster.kill(index)
         yield
         self._cluster.start(index, wait=False)
+
+    @contextmanager
+    def _stopped(self, index: int) -> Iterator[None]:
+        self._cluster.terminate(index)
+        code = self._cluster.wait_ended(index)
+        # One that was still starting has nothing to close, and ends as any program does.
+        assert code in (0, -signal.SIGTERM), (
+            f"member {index} was told to end, and ended with {code}\n{self._cluster.output(index)[-3000:]}"
+        )
+        yield
+        self._cluster.start(index, wait=False)
+
+    @contextmanager
+    def _answers_lost(self, index: int) -> Iterator[None]:
+        self._cluster.lose_answers(index)
+        yield
+        self._cluster.reunite()
 
     @contextmanager
     def _all_killed(self, _: int) -> Iterator[None]:
