@@ -60,7 +60,7 @@ def overlaps(leaderships: Sequence[Leadership], *, max_skew_s: float) -> tuple[l
         going_on = [one for one in going_on if one.believed_until_s + max_skew_s > second.began_s]
         for first in going_on:
             uncertain_s = EXACT_S if clock_of(first.writer) == clock_of(second.writer) else max_skew_s
-            if _handed_over(first, second):
+            if _handed_over(first, second) or _handed_over(second, first):
                 continue
             overlap = _overlap(first, second, uncertain_s)
             if overlap.certain:
@@ -72,7 +72,10 @@ def overlaps(leaderships: Sequence[Leadership], *, max_skew_s: float) -> tuple[l
 
 
 def _handed_over(first: Leadership, second: Leadership) -> bool:
-    """Whether the second knew of the first's end when it was elected: then no clock can say otherwise."""
+    """Whether the second knew of the first's end when it was elected: then no clock can say otherwise.
+
+    Clocks that disagree may have put the two in the wrong order, so it is asked both ways.
+    """
     return first.ended is not None and relation(first.ended, second.elected) is Relation.BEFORE
 
 

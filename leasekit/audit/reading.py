@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from leasekit.core.journal_event import LONGEST_LINE, JournalEvent, LaterKind, NotAnEvent, load
+from leasekit.core.journal_event import LONGEST_LINE, Foreign, JournalEvent, NotAnEvent, load
 
 MOST_FAULTS = 10
 _BEGINNING = b'{"schema":'
@@ -34,17 +34,15 @@ def read_journal(name: str, data: bytes) -> Reading:
             continue
         try:
             if len(line) > LONGEST_LINE:
-                raise NotAnEvent(f"is {len(line)} bytes long")
+                raise Foreign(f"is {len(line)} bytes long")
             events.append(load(line))
-        except LaterKind as later:
-            faults.append(f"{name}, line {number}: {later}; skipped")
         except NotAnEvent as error:
             if _is_torn(line):
                 where = "the last line" if number == len(lines) else f"line {number}"
                 faults.append(f"{name}: {where} is torn, as a crash leaves it; skipped")
             else:
-                foreign += 1
-                faults.append(f"{name}, line {number} {error}; skipped")
+                foreign += isinstance(error, Foreign)
+                faults.append(f"{name}: line {number} {error}; skipped")
     if len(faults) > MOST_FAULTS:
         faults[MOST_FAULTS:] = [f"{name}: {len(faults) - MOST_FAULTS} more lines were skipped"]
     if not events and foreign:

@@ -142,18 +142,26 @@ class NotAnEvent(ValueError):
     """This line tells nothing that can be read; the text says why."""
 
 
+class Foreign(NotAnEvent):
+    """This line is nothing that a leasekit has ever written."""
+
+
 class LaterKind(NotAnEvent):
     """This line is of a kind, or of a schema, that a later leasekit writes."""
 
 
 def load(line: bytes) -> JournalEvent:
-    """Read a line. Raises NotAnEvent (`LaterKind`: only this leasekit cannot)."""
+    """Read a line. Raises NotAnEvent (`LaterKind`: only this leasekit cannot; `Foreign`: no journal has it)."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
-        raise NotAnEvent("is not JSON") from None
+        raise Foreign("is not JSON") from None
     if not isinstance(data, dict) or "event" not in data or "clock" not in data:
-        raise NotAnEvent("is not a line of a journal")
+        raise Foreign("is not a line of a journal")
+    try:
+        _encode(data).encode()
+    except (ValueError, RecursionError):
+        raise NotAnEvent("is garbled: it holds what JSON in UTF-8 cannot") from None
     if data.get("schema") != SCHEMA:
         raise LaterKind(f"has schema {data.get('schema')!r}, this leasekit reads {SCHEMA}")
     try:
