@@ -22,6 +22,8 @@ Servers (`support.servers`): context managers on loopback, free ports, data in a
     EtcdCluster.isolate(i)      cut server i off from its peers, not from clients, until `.reunite()`; peer_links=True
     ConsulCluster.http(method, path, body=None)   one request, returns (status, body)
     RaftCluster.status(i)       how member `m<i>` sees itself; None if it does not answer
+    .terminate(i) .wait_ended(i)    SIGTERM; wait for an end by itself, which gives the exit code
+    .output(i)                  all that it has written
 
 All of it blocks: from a coroutine use `await asyncio.to_thread(cluster.kill, 0)`.
 
@@ -47,6 +49,16 @@ it is checked all the time that no term has two leaders and no index two entries
 
     cluster = Cluster("abc", seed=1)            # cluster.loss, .delay_ticks, .disk_ticks, .cut(a, b), .isolate(a), .heal()
     cluster.agree(b"x"); cluster.leader().crash(); cluster["a"].start(); cluster.tick(50); cluster.until(condition)
+
+Raft under fire: clients at work in a thread, judged at the end by `support.raft_history` (an order that explains every
+answer, nothing acknowledged lost, revisions and tokens that rise, leases that last), while members are broken:
+
+    with LinkedCluster(5) as cluster, Load(cluster.url("fire")) as load:    # support.raft_linked, support.raft_load
+        cluster.isolate(cluster.leader_index()); load.goes_on(); cluster.reunite()
+
+    support.raft_disks (syncs that fail or hang, small file systems), support.raft_hosts (members in namespaces),
+    support.raft_operator (`leasekit raft ...`), support.raft_wrong (members with faults, which must be found);
+    `cd tests && python -m support.raft_fire --minutes 5`: everything at once.
 
 Fixtures (tests/conftest.py): `etcd`, `etcd34`, `consul`, `raft`: one server each, shared by a worker's tests, so leave
 it running and use `prefix` (unique per test); `etcd_cluster`, `consul_cluster`, `raft_cluster`: three servers for one

@@ -165,7 +165,7 @@ class Cluster(ABC):
         """Ask server `index` to end, by SIGTERM. See `wait_ended`."""
         self._server(index).signal(signal.SIGTERM)
 
-    def wait_ended(self, index: int, timeout_s: float = 15) -> int:
+    def wait_ended(self, index: int, timeout_s: float = 30) -> int:
         """Wait until server `index` has ended by itself; its exit code."""
         code = self._server(index).wait(timeout_s)
         self._servers[index] = None

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from support.raft_cluster import RaftCluster
+from support.raft_contenders import TTL_S
 from support.raft_load import Load
 
 _ROUNDS = {3: 5, 5: 3}
@@ -87,3 +88,15 @@ def test_members_are_paused_in_turn_faster_than_leaders_can_be_sure() -> None:
             for victim in victims:
                 cluster.resume(victim)
         load.goes_on()
+
+
+def test_all_members_are_paused_for_longer_than_leases_last() -> None:
+    # When they wake, every lease is over by their clocks, and nobody could have renewed it.
+    with RaftCluster(3) as cluster, Load(cluster.url("fire")) as load:
+        for _ in range(2):
+            for index in range(3):
+                cluster.pause(index)
+            time.sleep(1.5 * TTL_S)
+            for index in range(3):
+                cluster.resume(index)
+            load.goes_on()
