@@ -323,13 +323,6 @@ _CLIENTS = (
         "        if self._unsent_reads:\n",
     ),
     _mutant(
-        "read-before-applied",
-        "a read is answered before what it must show is applied",
-        "server.server",
-        "            if index > self.machine.applied:\n",
-        "            if index < 0:\n",
-    ),
-    _mutant(
         "applied-twice",
         "a command that is sent again is done again",
         "kv.sessions",
