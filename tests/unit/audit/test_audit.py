@@ -271,8 +271,8 @@ def test_an_empty_journal_is_one() -> None:
         ("clock", {"a": "b"}, "garbled"),
         ("token", "7", "garbled"),
         ("host", None, "garbled"),
-        ("resource", "\ud800", "garbled"),
-        ("highest", float("nan"), "garbled"),
+        ("resource", "\ud800", "not JSON"),
+        ("highest", float("nan"), "not JSON"),
     ],
 )
 def test_a_garbled_line_is_told_and_skipped(field: str, value: object, says: str) -> None:
