@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from leasekit.backends.raft.core.messages import Message
+from leasekit.backends.raft.core.messages import Append, Message
 from leasekit.backends.raft.core.types import MemberId, Membership, Snapshot, Write
 from leasekit.backends.raft.member.config import Timing
 from leasekit.backends.raft.requests import AskStatus, Done, MemberStatus, Request, Response, Unwatch
@@ -214,12 +214,17 @@ class Driver:
             output = server.output()
             if server.raft.membership is not self._membership:
                 self._follow_membership()
+            # Who waits for an answer does not wait until the others are told that they, too, may apply it.
+            notices = [message for message in output.messages if isinstance(message, Append) and not message.entries]
             for message in output.messages:
-                send(message)
+                if not isinstance(message, Append) or message.entries:
+                    send(message)
             if output.write is not None:
                 disk.write(output.write)
             for client, response in output.replies:
                 self._reply(client, response)  # type: ignore[arg-type]  # whom `on_request` was told of
+            for message in notices:
+                send(message)
             if output.freeze is not None:
                 disk.freeze(output.freeze)
             if self._loop.time() > until_s:

@@ -140,8 +140,8 @@ class Storage:
 
     def _write(self, writes: list[Write]) -> None:
         if writes:
-            self._wal.write_all(writes)
-            self._tell(self._persisted, writes[-1].number)
+            number = writes[-1].number
+            self._wal.write_all(writes, durable=lambda: self._tell(self._persisted, number))
 
     def _encode(self, freeze: Freeze) -> None:
         try:

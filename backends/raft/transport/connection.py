@@ -66,8 +66,10 @@ class Connection(asyncio.Protocol):
         if self.outbox.full:
             self.on_full()
         if not self._flushing and not self._blocked:
+            # The first leaves at once, for the one who waits for it; what follows in this turn leaves together.
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
+            self._write()
 
     def close(self) -> None:
         """Send what is waiting, and close. Who has not taken what was sent before loses it all."""
@@ -136,6 +138,9 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
+        self._write()
+
+    def _write(self) -> None:
         if self._transport is not None and self.outbox and not self._blocked:
             self._transport.write(self.outbox.take())
 

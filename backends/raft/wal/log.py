@@ -8,7 +8,7 @@ and refused with its place. After a failed operation nothing more is done: the l
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from leasekit.backends.raft.core.types import Recovered, Snapshot, Write
 from leasekit.backends.raft.wal import records, segments, snapshots
@@ -88,15 +88,20 @@ class Wal:
         """Make `write` durable (or, if it need not be, only hand it to the system)."""
         self.write_all((write,))
 
-    def write_all(self, writes: Sequence[Write]) -> None:
-        """Make `writes` durable in their order, with one sync for all of them."""
+    def write_all(self, writes: Sequence[Write], *, durable: Callable[[], None] | None = None) -> None:
+        """Make `writes` durable in their order, with one sync for all of them.
+
+        `durable` is called as soon as they are: before that is noted as well, which nobody has to wait for.
+        """
         with self._working():
             for write in writes:
                 self._add(write)
             if any(write.must_sync for write in writes):
-                self._appender.sync()
+                self._appender.sync(durable)
             else:
                 self._appender.flush()
+                if durable is not None:
+                    durable()
 
     def compact(self, snapshot: Snapshot, keep_from_index: int | None = None) -> None:
         """Keep a snapshot of this member's own state machine, and delete segments that are needed no more.

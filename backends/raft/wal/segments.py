@@ -18,7 +18,7 @@ that the note of its sync was lost at the same time. To close that too would cos
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from leasekit.backends.raft.wal import records
@@ -169,9 +169,11 @@ class Appender:
             self._file.append(data)
             self._tally.bytes_written += len(data)
 
-    def sync(self) -> None:
-        """Make all durable, and then note that it is."""
+    def sync(self, durable: Callable[[], None] | None = None) -> None:
+        """Make all durable, and then note that it is; `durable` is called in between."""
         self.finish()
+        if durable is not None:
+            durable()
         self.add(Type.SYNCED, b"")
         self.flush()
 

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from leasekit.backends.raft import open_store
 from leasekit.backends.raft.client.channel import Channel
-from leasekit.backends.raft.core.types import Role
+from leasekit.backends.raft.core.types import Role, Write
 from leasekit.backends.raft.kv.commands import OpenSession, Proposal, encode
 from leasekit.backends.raft.member import Member, MemberConfig, MemberThread, Timing
 from leasekit.backends.raft.member.driver import OUTSTANDING_MAX
@@ -84,10 +84,10 @@ def break_disk(monkeypatch: pytest.MonkeyPatch, error: BaseException, *, of: Mem
     assert storage is not None
     intact = Wal.write_all
 
-    def write_all(self: Wal, writes: object) -> None:
+    def write_all(self: Wal, writes: Sequence[Write], *, durable: Callable[[], None] | None = None) -> None:
         if self is storage._wal:
             raise error
-        intact(self, writes)  # type: ignore[arg-type]
+        intact(self, writes, durable=durable)
 
     monkeypatch.setattr(Wal, "write_all", write_all)
 
