@@ -204,9 +204,18 @@ class Machine:
             assert self.server is not None
             message = decode_message(body)
             self._cluster.trace.note("receive", message, body=body)
+            before = self._standing()
             self.server.receive(message)
+            # Paper section 5.1.
+            obeyed = message.term < before[0] and self._standing() != before
+            ensure(not obeyed, "a message of an earlier term changes something", message, before)
 
         self._act(receive)
+
+    def _standing(self) -> tuple[int, object, object, int, int, int]:
+        assert self.server is not None
+        raft = self.server.raft
+        return raft.term, raft.vote, raft.leader_id, raft.log.last_index, raft.log.last_term, raft.log.committed
 
     def asked(self, connection: Connection, body: bytes) -> None:
         """A client's request has come."""

@@ -417,9 +417,9 @@ _DISK = (
     _mutant(
         "no-sync",
         "writes are not synced",
-        "wal.log",
-        "                self._appender.sync()\n",
-        "                self._appender.flush()\n",
+        "wal.segments",
+        "        self._file.datasync()\n",
+        "",
     ),
     _mutant(
         "snapshot-before-name",
