@@ -358,11 +358,11 @@ _CLIENTS = (
         "            if revision <= after + 1:\n",
     ),
     _mutant(
-        "watch-gap",
-        "changes between the look back and the watch are not told",
+        "watch-tells-last",
+        "of several changes at once only the last is told",
         "server.watches",
-        "        for watch in self._dirty:\n",
-        "        for watch in [*self._dirty][:1]:\n",
+        "untold, self._all[watch].untold = self._all[watch].untold, []",
+        "untold, self._all[watch].untold = self._all[watch].untold[-1:], []",
     ),
 )
 

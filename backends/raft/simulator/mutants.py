@@ -6,7 +6,6 @@ does not stand in its module exactly once is an error, so that the table cannot 
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.abc
 import importlib.util
@@ -127,11 +126,3 @@ def main(*, seeds_max: int = SEEDS_MAX, jobs: int = 1, tell: Callable[[str], Non
     median = sorted(seeds)[len(seeds) // 2] if seeds else 0
     tell(f"\n{len(seeds)} of {len(MUTANTS)} found, {missed} not; median {median} seeds")
     return 1 if missed else 0
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Put faults into the code, one by one, and see whether they are seen.")
-    parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="how many to try for each (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time (%(default)s)")
-    asked = parser.parse_args()
-    sys.exit(main(seeds_max=asked.seeds, jobs=asked.jobs))
