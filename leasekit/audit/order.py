@@ -21,7 +21,7 @@ class Placed:
     event: JournalEvent
     at_s: float
     heard: tuple[int, ...]
-    """Numbers of the events of other processes that this one was the first of its process to know of."""
+    """Numbers of the newest events of other processes that it knows of and its process did not know of before."""
     concurrent: bool
     """Whether neither this nor the event before it in the order could know of the other: only clocks order the two."""
 
@@ -81,9 +81,19 @@ def _causes(events: Sequence[JournalEvent]) -> list[tuple[tuple[int, ...], tuple
                     place = bisect_right(chains[other], (count, len(events)))
                     if place:
                         heard.append(chains[other][place - 1][1])
-            causes[index] = own, tuple(heard)
+            causes[index] = own, _nearest(events, heard)
             before, own = event, (index,)
     return causes
+
+
+def _nearest(events: Sequence[JournalEvent], heard: Sequence[int]) -> tuple[int, ...]:
+    """Without those that are known only by way of another of them."""
+
+    def known_by(index: int, other: int) -> bool:
+        process = events[index].writer.process
+        return other != index and events[other].clock[process] >= events[index].clock[process]
+
+    return tuple(index for index in heard if not any(known_by(index, other) for other in heard))
 
 
 def _placed(

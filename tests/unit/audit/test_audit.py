@@ -178,6 +178,17 @@ def test_events_stand_after_what_happened_before_them_and_concurrency_is_marked(
     ]
 
 
+def test_what_is_known_by_way_of_another_is_not_named() -> None:
+    machine = Machine()
+    a, b, c = (machine.process(name) for name in "abc")
+    a.tell(Kind.CAMPAIGN, 0)
+    b.hears(a)
+    b.tell(Kind.CAMPAIGN, 1)
+    c.hears(b)
+    c.tell(Kind.CAMPAIGN, 2)
+    assert [placed.heard for placed in only(audited(a, b, c)).events] == [(), (1,), (2,)]
+
+
 def test_the_relation_of_an_end_and_the_next_election_is_told() -> None:
     machine = Machine()
     a, b = machine.process("a"), machine.process("b")
