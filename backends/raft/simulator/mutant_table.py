@@ -422,11 +422,11 @@ _DISK = (
         "",
     ),
     _mutant(
-        "snapshot-before-name",
-        "the name of a snapshot's file is not synced",
+        "snapshot-not-synced",
+        "a snapshot's file is not synced before the log relies on it",
         "wal.snapshots",
-        "    disk.rename(name + TEMPORARY, name)\n    disk.sync_directory()\n",
-        "    disk.rename(name + TEMPORARY, name)\n",
+        "        file.datasync()\n",
+        "",
     ),
     _mutant(
         "vote-lost-in-rotation",
