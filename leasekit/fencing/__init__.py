@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from leasekit.fencing.contract import Guard as Guard
     from leasekit.fencing.contract import token_from_environment as token_from_environment
     from leasekit.fencing.file import FileFence as FileFence
+    from leasekit.fencing.redis import AsyncRedisFence as AsyncRedisFence
+    from leasekit.fencing.redis import RedisFence as RedisFence
     from leasekit.fencing.sql import SqlFence as SqlFence
     from leasekit.fencing.sql import SqlGuard as SqlGuard
 
 _HOMES = {
     "contract": ("AsyncGuard", "Guard", "token_from_environment"),
     "file": ("FileFence",),
+    "redis": ("AsyncRedisFence", "RedisFence"),
     "sql": ("SqlFence", "SqlGuard"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

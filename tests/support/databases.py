@@ -192,6 +192,7 @@ class MariaDB(Database):
         settings = {
             "skip-grant-tables": "ON",
             "skip-networking": "OFF",
+            "skip-name-resolve": "ON",
             "bind-address": "127.0.0.1",
             "port": self.port,
             "datadir": data,
