@@ -21,7 +21,9 @@ rough = st.text(alphabet=st.sampled_from(list("aZ0/?#@:[]%,&=. \u2100\u00e9")), 
 )
 hosts = st.sampled_from(["h1", "h1:2379", "h1:2379,h2", "[::1]:2379", "h1:bad", "h1,,h2", "[::1", ""])
 tails = st.sampled_from(["", "/", "/prod", "/a%20b", "?ca=/x", "/p?ca=/x&key=/y", "?broken", "#", "/%23"])
-schemes = st.sampled_from(["etcd", "etcd+tls", "consul", "consul+tls", "raft", "raft+tls", "memory", "sqlite", "nosuch"])
+schemes = st.sampled_from(
+    ["etcd", "etcd+tls", "consul", "consul+tls", "raft", "raft+tls", "memory", "sqlite", "nosuch"]
+)
 
 
 def shown(url: str) -> str:
