@@ -27,6 +27,7 @@ COMMANDS = {
     "history": ("show", "list past leaderships"),
     "resign": ("operate", "ask the leader to resign; --force takes its leadership away"),
     "transfer": ("operate", "ask the leader to hand over to a candidate"),
+    "fence": ("fence", "check a script's token; raise tokens after a store was restored"),
     "audit": ("audit", "compare journals: who led when, and did two believe it at once"),
     "doctor": ("doctor", "check the store and this machine's clocks"),
     "demo": ("demo", "leaders that fail and are replaced, on this machine"),
@@ -40,8 +41,7 @@ Usage: leasekit [--store URL] [--timeout S] COMMAND ...   (COMMAND --help: more)
 
   leasekit run nightly --try -- ./report.sh   run a command on one machine only
   leasekit status                             see who leads
-  leasekit demo                               watch an election; in Python:
-                                              @leasekit.singleton("nightly")
+  leasekit demo   watch an election; in Python: @leasekit.singleton("nightly")
 Commands:
 {commands}
 

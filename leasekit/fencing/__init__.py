@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from leasekit.fencing.redis import RedisFence as RedisFence
     from leasekit.fencing.sql import SqlFence as SqlFence
     from leasekit.fencing.sql import SqlGuard as SqlGuard
+    from leasekit.fencing.store import AsyncStoreFence as AsyncStoreFence
+    from leasekit.fencing.store import StoreFence as StoreFence
 
 _HOMES = {
     "contract": ("AsyncGuard", "Guard", "token_from_environment"),
     "file": ("FileFence",),
     "redis": ("AsyncRedisFence", "RedisFence"),
     "sql": ("SqlFence", "SqlGuard"),
+    "store": ("AsyncStoreFence", "StoreFence"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["FencingRejected", *sorted(_HOME_OF)]  # noqa: PLE0604
