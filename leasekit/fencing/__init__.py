@@ -1,7 +1,7 @@
 """Guards that refuse a stale leader: *accept iff token >= the highest seen, remember it, atomically with the write*.
 
-`SqlFence`, `RedisFence`, `FileFence` and `StoreFence` guard what they are named after; `leasekit.fencing.http` carries
-tokens over HTTP to any of them. `leasekit.fencing.contract` says what all have in common, docs/fencing.md how to choose.
+`SqlFence`, `RedisFence`, `FileFence` and `StoreFence` guard what they are named after; `AsgiFence` and `WsgiFence`
+carry tokens over HTTP to any of them. `leasekit.fencing.contract` says what all have in common, docs/fencing.md how to choose.
 
 Names load on first use: who fences a file needs no client of a database.
 """
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from leasekit.fencing.contract import Guard as Guard
     from leasekit.fencing.contract import token_from_environment as token_from_environment
     from leasekit.fencing.file import FileFence as FileFence
+    from leasekit.fencing.http import AsgiFence as AsgiFence
+    from leasekit.fencing.http import WsgiFence as WsgiFence
+    from leasekit.fencing.http_client import RequestsToken as RequestsToken
+    from leasekit.fencing.http_client import httpx_async_hooks as httpx_async_hooks
+    from leasekit.fencing.http_client import httpx_hooks as httpx_hooks
     from leasekit.fencing.redis import AsyncRedisFence as AsyncRedisFence
     from leasekit.fencing.redis import RedisFence as RedisFence
     from leasekit.fencing.sql import SqlFence as SqlFence
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "contract": ("AsyncGuard", "Guard", "token_from_environment"),
     "file": ("FileFence",),
+    "http": ("AsgiFence", "WsgiFence"),
+    "http_client": ("RequestsToken", "httpx_async_hooks", "httpx_hooks"),
     "redis": ("AsyncRedisFence", "RedisFence"),
     "sql": ("SqlFence", "SqlGuard"),
     "store": ("AsyncStoreFence", "StoreFence"),
