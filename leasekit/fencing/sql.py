@@ -45,8 +45,8 @@ class SqlFence:
             fence.check(connection, leadership.token)       # FencingRejected: a later leader was here
             connection.execute("UPDATE ...")
 
-    Connections are plain DB-API ones (sqlite3, psycopg, psycopg2, pg8000, PyMySQL, mysqlclient, MySQL Connector, MariaDB
-    Connector), or SQLAlchemy's: Core connections and ORM sessions. With `sqlalchemy.ext.asyncio`, write
+    Connections are plain DB-API ones (tested: sqlite3, psycopg, PyMySQL; known by name: psycopg2, pg8000, mysqlclient, MySQL
+    Connector, MariaDB Connector), or SQLAlchemy's: Core connections and ORM sessions. With `sqlalchemy.ext.asyncio`, write
     `await connection.run_sync(fence.check, token)`.
 
     Args:
