@@ -15,6 +15,7 @@ import pytest
 
 import support.journalled
 from support.command import Command
+from support.pausing import pause
 
 ELECTION = "reports"
 TTL_S = 1.0
@@ -25,6 +26,7 @@ class Member:
 
     def __init__(self, folder: Path, url: str, id: str) -> None:
         self.journal = folder / f"{id}.jsonl"
+        self._store_url = url
         script, database = support.journalled.__file__, folder / "work.db"
         self.process = subprocess.Popen(
             [sys.executable, script, url, ELECTION, str(database), "--id", id, "--ttl", str(TTL_S)],
@@ -51,7 +53,7 @@ class Member:
         self.process.stdin.flush()
 
     def pause(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
+        pause(self.process.pid, self._store_url)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:

@@ -78,7 +78,7 @@ def test_a_paused_leader_knows_at_the_first_question_after_waking_that_it_is_ove
         resumed_s = now_s()
         first.resume()
         over = team.wait_over(reign)
-        # `previous_s`: when the question before had been answered. No question lies between.
+        # `previous_s`: when the question before was asked. No question lies between; in that one it may have been paused.
         assert over["previous_s"] < resumed_s <= over["answered_s"]
         assert over["remaining_s"] == 0
         assert over["reason"] == "deadline"

@@ -64,9 +64,9 @@ class Sampler:
 
     def _run(self) -> None:
         leadership, token = self._leadership, self._leadership.token
-        answered_s, written_s = now_s(), 0.0
+        asked_s, written_s = now_s(), 0.0
         while True:
-            previous_s, asked_s = answered_s, now_s()
+            previous_s, asked_s = asked_s, now_s()
             valid = leadership.valid
             answered_s = now_s()
             if not valid:

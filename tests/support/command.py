@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.pausing import pause
+
 TIMEOUT_S = 60.0
 _MAIN = "from leasekit.cli.main import main; main()"
 
@@ -37,9 +39,10 @@ class Done:
 class Running:
     """A command that runs. Its standard error is kept in a file, so that it can never block for want of a reader."""
 
-    def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], errors: Path, store_url: str | None) -> None:
         self.process = process
         self.pid = process.pid
+        self._store_url = store_url
         self._errors = errors
 
     def line(self) -> str:
@@ -54,7 +57,10 @@ class Running:
         return line
 
     def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+        if number is signal.SIGSTOP:
+            pause(self.pid, self._store_url)
+        else:
+            self.process.send_signal(number)
 
     def end(self, timeout_s: float = TIMEOUT_S) -> Done:
         """Wait for its end."""
@@ -89,7 +95,7 @@ class Command:
                 text=True,
                 **options,
             )
-        self._running.append(Running(process, errors))
+        self._running.append(Running(process, errors, self.store_url))
         return self._running[-1]
 
     def __call__(self, *arguments: str, environment: dict[str, str] | None = None) -> Done:

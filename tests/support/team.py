@@ -19,6 +19,7 @@ from leasekit.clock import SYSTEM_CLOCK
 from leasekit.core import queue as core_queue
 from leasekit.election import candidate_of, leader_of
 from support.evidence import Event, Evidence, Reign, assert_safe
+from support.pausing import pause
 
 T = TypeVar("T")
 
@@ -56,8 +57,9 @@ class Place(NamedTuple):
 class Candidate:
     """One process."""
 
-    def __init__(self, id: str, process: subprocess.Popen[str], output: Path) -> None:
+    def __init__(self, id: str, process: subprocess.Popen[str], output: Path, store_url: str) -> None:
         self.id = id
+        self._store_url = store_url
         self.process = process
         self.output = output
 
@@ -74,7 +76,7 @@ class Candidate:
 
     def pause(self) -> None:
         """SIGSTOP: it holds its connections and does nothing."""
-        self.process.send_signal(signal.SIGSTOP)
+        pause(self.process.pid, self._store_url)
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -118,7 +120,7 @@ class Team:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=file, stderr=file, text=True, env=self._environment
             )
-        self.candidates[id] = Candidate(id, process, output)
+        self.candidates[id] = Candidate(id, process, output, url or self.url)
         return self.candidates[id]
 
     # What they did.

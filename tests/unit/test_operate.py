@@ -11,6 +11,7 @@ from leasekit.core.records import Keys, RequestRecord
 from leasekit.election import ElectionCore
 from leasekit.elector import Elector
 from leasekit.errors import ConfigError, LossReason, OutcomeUnknown, StoreUnavailable
+from leasekit.journal import OFF
 from leasekit.operate import ask, force_resign
 from leasekit.store import Put
 from leasekit.tenure import Tenure
@@ -27,6 +28,7 @@ class Operator:
         self.process = world.process()
         self.store = self.process.network
         self.random = world.random
+        self.journal = OFF
         self.core = ElectionCore(
             ELECTION,
             connection=self,  # type: ignore[arg-type]

@@ -1,0 +1,36 @@
+"""Stopping a process by SIGSTOP at a moment when nobody else has to wait for it.
+
+Stopped in the middle of a SQLite transaction it would keep everybody from writing until it goes on: that is so, and the
+README says it. Tests of anything else are not to meet it by chance.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from contextlib import closing
+
+_TRIES = 50
+_OTHERS_WRITE_WITHIN_S = 1.0
+
+
+def pause(pid: int, store_url: str | None) -> None:
+    """Stop process `pid`, which uses this store."""
+    for _ in range(_TRIES):
+        os.kill(pid, signal.SIGSTOP)
+        if store_url is None or not store_url.startswith("sqlite://") or _can_be_written(store_url):
+            return
+        os.kill(pid, signal.SIGCONT)
+    raise AssertionError(f"{store_url} can never be written")
+
+
+def _can_be_written(store_url: str) -> bool:
+    path = store_url.removeprefix("sqlite://").partition("?")[0]
+    with closing(sqlite3.connect(path, timeout=_OTHERS_WRITE_WITHIN_S, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.execute("ROLLBACK")
+    return True
