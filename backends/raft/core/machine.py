@@ -68,7 +68,7 @@ class Raft:
         self.incoming = follower.Incoming()
         self._timeout_ticks = 0
         self._rest()
-        self._written = self.term, self.vote
+        self._written = recovered.hard_state.term, recovered.hard_state.vote
         self._number = 0
         self._outbox: list[Message] = []
         self._unwritten_answers: list[Message] = []

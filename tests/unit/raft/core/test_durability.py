@@ -268,6 +268,10 @@ def test_a_member_never_starts_in_an_earlier_term_than_its_log_s() -> None:
     raft = core("a", found("abc", 1, 1, 4, term=2, vote="b"))
     assert (raft.term, raft.vote) == (4, None)
     assert terms_of(raft) == [1, 1, 4]
+    # And the disk is told, before anything is said in that term.
+    write = raft.ready().write
+    assert write is not None
+    assert write.hard_state == HardState(4, None)
 
 
 def test_a_vote_is_not_forgotten_by_a_restart() -> None:
