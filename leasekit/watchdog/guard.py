@@ -33,8 +33,9 @@ from leasekit.watchdog.messages import (
 
 __all__ = ["Died", "End", "Ended", "Guard", "NotStarted"]
 
-# A watchdog that has not reported an end this long after the deadline, or not gone after its report, is stuck.
-WATCHDOG_LATE_S = 1.0
+# A watchdog that has not reported an end this long after it was seen to be overdue, or not gone after its report, is
+# stuck. Counted from the look and not from the deadline: after a pause of the whole machine both processes are late.
+WATCHDOG_LATE_S = 2.0
 LOOK_AGAIN_S = 0.005
 
 # `-I`: nothing from the working directory or PYTHONPATH can stand in for a module. `-S`: half the start-up time.
@@ -75,6 +76,7 @@ class Guard:
         self._group: int | None = None
         self._begun = False
         self._deadline = SYSTEM_CLOCK.now()
+        self._overdue_since: Instant | None = None
         self._boot()
 
     def _boot(self) -> None:
@@ -159,7 +161,8 @@ class Guard:
             return
         # Stopped before it could name the command's group, the watchdog goes along with all that is below it.
         processes.look(self._group or self._process.pid, self._process.pid).send(signal.SIGKILL)
-        if now.reached(self._deadline.plus(WATCHDOG_LATE_S)):
+        self._overdue_since = self._overdue_since or now
+        if now.reached(self._overdue_since.plus(WATCHDOG_LATE_S)):
             self._process.kill()
 
     def _hear(self, message: Message) -> End | None:

@@ -152,7 +152,7 @@ class Watchdog:
         while (child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if child.si_pid == self._pid:
                 exited = child.si_code == os.CLD_EXITED
-                self._supervision.exited(child.si_status if exited else -child.si_status)
+                self._supervision.exited(child.si_status if exited else -child.si_status, SYSTEM_CLOCK.now())
                 return
             os.waitpid(child.si_pid, 0)
         stopped = os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)

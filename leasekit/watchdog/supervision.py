@@ -40,7 +40,7 @@ class Cause(enum.StrEnum):
     EXITED = "exited"
     """The command ended by itself."""
     DEADLINE = "deadline"
-    """The deadline came near without a renewal."""
+    """The deadline came near without a renewal, or has passed."""
     LOST = "lost"
     """leasekit said that the leadership is lost or given up."""
     ORPHANED = "orphaned"
@@ -72,8 +72,13 @@ class Supervision:
             self.cause = cause
         self._terminate = True
 
-    def exited(self, returncode: int) -> None:
-        """The command itself (not yet what it started) has ended, with this `subprocess` return code."""
+    def exited(self, returncode: int, now: Instant) -> None:
+        """The command itself (not yet what it started) has ended, with this `subprocess` return code.
+
+        Seen only after the deadline, it may have been killed by leasekit, and nobody can vouch that it ended in time.
+        """
+        if now.reached(self.deadline):
+            self.stop(Cause.DEADLINE)
         self.returncode = returncode
 
     def due(self, now: Instant, *, anyone_left: bool) -> Action | None:

@@ -109,13 +109,13 @@ def test_a_slewed_clock_cannot_put_the_kill_off(supervision: Supervision, clock:
 
 
 def test_a_command_that_ends_alone_is_finished_at_once(supervision: Supervision, clock: ManualClock) -> None:
-    supervision.exited(3)
+    supervision.exited(3, clock.now())
     assert due(supervision, clock, anyone_left=False) is Action.FINISH
     assert supervision.cause is Cause.EXITED
 
 
 def test_whom_a_command_leaves_behind_gets_term_then_kill(supervision: Supervision, clock: ManualClock) -> None:
-    supervision.exited(0)
+    supervision.exited(0, clock.now())
     assert due(supervision, clock) is Action.TERMINATE
     assert due(supervision, clock) is None
     clock.advance(GRACE_S)
@@ -125,16 +125,25 @@ def test_whom_a_command_leaves_behind_gets_term_then_kill(supervision: Supervisi
 
 
 def test_a_loss_after_the_exit_changes_no_cause(supervision: Supervision, clock: ManualClock) -> None:
-    supervision.exited(0)
+    supervision.exited(0, clock.now())
     supervision.stop(Cause.LOST)
     assert supervision.cause is Cause.EXITED
+
+
+def test_an_end_that_is_seen_only_after_the_deadline_is_not_the_commands_own(
+    supervision: Supervision, clock: ManualClock
+) -> None:
+    clock.advance(TTL_S)
+    supervision.exited(-9, clock.now())
+    assert due(supervision, clock, anyone_left=False) is Action.FINISH
+    assert supervision.cause is Cause.DEADLINE
 
 
 def test_nothing_is_finished_before_the_command_itself_has_exited(supervision: Supervision, clock: ManualClock) -> None:
     supervision.stop(Cause.LOST)
     assert due(supervision, clock) is Action.TERMINATE
     assert due(supervision, clock) is None
-    supervision.exited(-15)
+    supervision.exited(-15, clock.now())
     assert due(supervision, clock, anyone_left=False) is Action.FINISH
     assert supervision.cause is Cause.LOST
 

@@ -209,6 +209,20 @@ def test_a_stopped_watchdog_is_stood_in_for(start: Start) -> None:
     assert guarded.end() == "Died()"
 
 
+def test_a_watchdog_that_is_as_late_as_everybody_else_still_reports_the_end(start: Start) -> None:
+    # A machine that stood still: both processes wake up long after the deadline.
+    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER)
+    guarded.wait_for("up")
+    both = (guarded.process.pid, guarded.watchdog_pid)
+    for pid in both:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(TTL_S + 2.5)
+    for pid in both:
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.1)
+    assert "Cause.DEADLINE" in guarded.end()
+
+
 @pytest.mark.parametrize("number", ["STOP", "KILL"])
 def test_a_watchdog_that_its_own_command_strikes_down_before_it_can_report_is_stood_in_for(
     start: Start, number: str
