@@ -12,7 +12,8 @@ from leasekit.backends.etcd.client import Client
 from leasekit.backends.etcd.faults import Failure, Fault
 from leasekit.backends.etcd.watch_session import Session
 from leasekit.errors import LeasekitError, ProtocolError
-from leasekit.store import Changed, Resync
+from leasekit.store import Changed
+from leasekit.untaken import Untaken
 
 _WORTH_ANOTHER_STREAM = (Fault.LOST, Fault.REFUSED, Fault.TOKEN)
 
@@ -36,10 +37,11 @@ class Epoch:
         return self.cluster_id == later.cluster_id and self.raft_term <= later.raft_term
 
 
-class Subscription:
+class Subscription(Untaken):
     """One watch: what its consumer has not yet taken, and from where to go on."""
 
     def __init__(self, key: bytes, end: bytes, after: int) -> None:
+        super().__init__()
         self.key = key
         self.end = end
         self.after = after
@@ -47,11 +49,6 @@ class Subscription:
         self.epoch: Epoch | None = None
         self.refused = False
         """Whether etcd refused it, and it is being tried with a new token."""
-        self._untaken: dict[str, Changed] = {}
-        self._resync: Resync | None = None
-        self._error: LeasekitError | None = None
-        self._closed = False
-        self._news = asyncio.Event()
 
     def request(self, watch_id: int) -> rpc.WatchRequest:
         """Ask for this watch, from where it is."""
@@ -79,11 +76,9 @@ class Subscription:
         return same
 
     def tell(self, change: Changed) -> None:
-        """`change` happened. An untaken one of the same key is forgotten: so a slow consumer costs no more than its keys."""
-        self._untaken.pop(change.key, None)
-        self._untaken[change.key] = change
+        """`change` happened."""
+        self.put(change)
         self.after = max(self.after, change.revision)
-        self._news.set()
 
     def progress(self, revision: int) -> None:
         """Nothing more has happened up to `revision`."""
@@ -91,35 +86,8 @@ class Subscription:
 
     def resync(self, revision: int) -> None:
         """What happened before `revision` is not known: the consumer must look. Changes from there on are told."""
-        self._untaken.clear()
-        self._resync = Resync(revision)
+        self.look_again(revision)
         self.after = revision - 1
-        self._news.set()
-
-    def fail(self, error: LeasekitError) -> None:
-        """It cannot go on."""
-        self._error = error
-        self._news.set()
-
-    def close(self) -> None:
-        """No more will come."""
-        self._closed = True
-        self._news.set()
-
-    async def next(self) -> Changed | Resync | None:
-        """What to tell next; None when closed."""
-        while True:
-            await self._news.wait()
-            if self._closed:
-                return None
-            if self._error is not None:
-                raise self._error
-            if self._resync is not None:
-                resync, self._resync = self._resync, None
-                return resync
-            if self._untaken:
-                return self._untaken.pop(next(iter(self._untaken)))
-            self._news.clear()
 
     def _same_life(self, header: rpc.ResponseHeader) -> bool:
         epoch = Epoch.of(header)

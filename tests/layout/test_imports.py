@@ -13,7 +13,7 @@ from support.tree import Module, modules
 # faces' floor, so that what a lower floor needs must be given its place here first.
 _FLOORS: list[set[str]] = [
     {"leasekit.errors", "leasekit.clock", "leasekit.suspending"},
-    {"leasekit.store", "leasekit.urls", "leasekit.core"},
+    {"leasekit.store", "leasekit.untaken", "leasekit.urls", "leasekit.core"},
     {"leasekit.backends"},
     {
         "leasekit.connection", "leasekit.elector", "leasekit.engine", "leasekit.history", "leasekit.journal",
@@ -27,6 +27,7 @@ _FACES = 4
 
 _BACKENDS_MAY_IMPORT = {
     "leasekit.store", "leasekit.core", "leasekit.clock", "leasekit.errors", "leasekit.urls", "leasekit.suspending",
+    "leasekit.untaken",
 }  # fmt: skip
 
 _IMPURE = {
