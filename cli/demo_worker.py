@@ -51,8 +51,9 @@ def main(name: str, election_name: str, ttl_s: str, database_file: str) -> None:
     campaigning = threading.Event()
 
     def terminated(_number: int, _frame: object) -> None:
+        already = stop.is_set()  # told twice, it must not be torn out of its ending
         stop.set()
-        if campaigning.is_set():
+        if campaigning.is_set() and not already:
             sys.exit(0)
 
     signal.signal(signal.SIGTERM, terminated)
