@@ -116,7 +116,8 @@ class SqlFence:
             raise
         except Exception as error:
             if is_missing_table(error):
-                raise ConfigError("table", f"{self._table!r} is missing: call create_table() once") from error
+                how = "call create_table() once, or run `leasekit fence check --create-table`"
+                raise ConfigError("table", f"{self._table!r} is missing: {how}") from error
             raise
 
     def highest(self, connection: Any) -> int | None:
