@@ -16,23 +16,43 @@ from leasekit.cli import exit_codes
 from leasekit.cli.options import Settings, store_options
 from leasekit.errors import LeasekitError
 
-# Subcommand: (module below leasekit.cli, what `leasekit --help` says of it). The order is the order of the help.
+# Subcommand: its module below leasekit.cli.
 COMMANDS = {
-    "run": ("run", "run a command while leading; it is stopped before another leads"),
-    "leader": ("show", "print the leader's id; exit 1 if nobody leads"),
-    "is-leader": ("show", "exit 0 if --id leads, 1 if not"),
-    "candidates": ("show", "list who queues, first in line first"),
-    "status": ("status", "show elections, their leaders and queues; -w keeps watching"),
-    "watch": ("watch", "print a line at each change of leader"),
-    "history": ("show", "list past leaderships"),
-    "resign": ("operate", "ask the leader to resign; --force takes its leadership away"),
-    "transfer": ("operate", "ask the leader to hand over to a candidate"),
-    "fence": ("fence", "check a script's token; raise tokens after a store was restored"),
-    "audit": ("audit", "compare journals: who led when, and did two believe it at once"),
-    "doctor": ("doctor", "check the store and this machine's clocks"),
-    "demo": ("demo", "leaders that fail and are replaced, on this machine"),
-    "raft": ("raft", "leasekit's own store: run its members, look after them"),
-    "completion": ("completion", "print the completion script for a shell"),
+    "run": "run",
+    "cron": "cron",
+    "slots": "slots",
+    "leader": "show",
+    "is-leader": "show",
+    "candidates": "show",
+    "history": "show",
+    "status": "status",
+    "watch": "watch",
+    "resign": "operate",
+    "transfer": "operate",
+    "fence": "fence",
+    "audit": "audit",
+    "doctor": "doctor",
+    "demo": "demo",
+    "compare": "compare",
+    "raft": "raft",
+    "completion": "completion",
+}
+
+# What the help says of them, in its order.
+_ABOUT = {
+    "run": "run a command while leading; stopped before another leads",
+    "cron, slots": "run each firing of a schedule once; list the firings",
+    "leader, is-leader": "print the leader's id; does --id lead? exit 1 if not",
+    "candidates, history": "list who queues, first in line first; past leaders",
+    "status": "show elections, leaders and queues; -w keeps watching",
+    "watch": "print a line at each change of leader",
+    "resign, transfer": "ask the leader to resign, or to hand over",
+    "fence": "check a script's token; raise tokens after a restore",
+    "audit": "compare journals: who led when, did two at once",
+    "doctor": "check the store and this machine's clocks",
+    "demo, compare": "elections to watch on this machine; measure stores",
+    "raft": "leasekit's own store: run and look after its members",
+    "completion": "print the completion script for a shell",
 }
 
 # Fits a screen of 24 lines, and what people come for stands first.
@@ -59,14 +79,14 @@ class LeasekitGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"leasekit.cli.{COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"leasekit.cli.{COMMANDS[cmd_name]}")
         command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(map(len, COMMANDS)) + 2
-        formatter.write(HELP.format(commands="\n".join(f"  {n:{width}}{text}" for n, (_, text) in COMMANDS.items())))
+        width = max(map(len, _ABOUT)) + 2
+        formatter.write(HELP.format(commands="\n".join(f"  {n:{width}}{text}" for n, text in _ABOUT.items())))
 
     def invoke(self, ctx: click.Context) -> object:
         try:

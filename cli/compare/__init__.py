@@ -1,0 +1,1 @@
+"""`leasekit compare`: one set of scenarios on each store, side by side."""

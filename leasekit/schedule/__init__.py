@@ -1,0 +1,1 @@
+"""Slots: each firing of a cron schedule is run once, by whichever machine claims it first."""
