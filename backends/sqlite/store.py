@@ -66,8 +66,8 @@ class SqliteStore(Store):
         self.database = Database(path, clock, boot or this_boot())
         self._worker = Worker(self.database, self._root)
         self._watches: weakref.WeakSet[SqliteWatch] = weakref.WeakSet()
-        # A handle that is dropped unclosed takes its thread along.
-        weakref.finalize(self, self._worker.stop)
+        # A handle that is dropped unclosed takes its thread along. Not at exit: leases are given back through it then.
+        weakref.finalize(self, self._worker.stop).atexit = False
 
     async def grant(self, ttl_s: float, *, timeout_s: float) -> Lease:
         if not CAPABILITIES.ttl_min_s <= ttl_s <= CAPABILITIES.ttl_max_s:
