@@ -108,9 +108,11 @@ def run(
 
 def _run(ctx: click.Context, terms: Terms, report_file: Path | None) -> int:
     from leasekit.cli.supervise import make_guard, run_elected
+    from leasekit.integrations.systemd import Notifier
 
-    with session(ctx) as store, Signals() as signals:
+    with session(ctx) as store, Signals() as signals, Notifier() as service:
         core = store.election(terms.election, id=terms.id, ttl_s=terms.ttl_s)
+        service.ready(f"waits for its turn in {core.name!r}")
         report = Report(core.name, core.id)
         # Who waits has the watchdog ready when its turn comes. Who only tries does without, as long as it has not won.
         guard = make_guard(core, terms, environment(store)) if terms.wait_s != 0 else None
@@ -120,6 +122,7 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None) -> int:
             if tenure is None:
                 report.exit_code = _not_acquired(store, terms)
             else:
+                service.status(f"leads {core.name!r} with token {tenure.token}")
                 guard = guard or make_guard(core, terms, environment(store))
                 report.exit_code = run_elected(store, core, tenure, signals, terms, guard, report)
         except Interrupted as interrupted:
@@ -134,8 +137,10 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None) -> int:
 
 
 def environment(store: Session) -> Mapping[str, str]:
-    """The command's environment, but for what depends on the leadership. Credentials are not in it."""
-    kept = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+    """The command's environment, but for what depends on the leadership. Credentials and systemd's line are not in it."""
+    from leasekit.integrations.systemd import environment_without
+
+    kept = {name: value for name, value in environment_without(os.environ).items() if name not in SECRET_VARIABLES}
     return {**kept, "LEASEKIT_STORE": store.connection.url}
 
 
