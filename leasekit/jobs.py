@@ -115,7 +115,7 @@ def singleton(
     place = store.connection if isinstance(store, sync.ConnectedStore | aio.ConnectedStore) else store
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        policy = _policy_for(function, stop)
+        policy = policy_for(function, stop)
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -144,7 +144,8 @@ def singleton(
     return cast(OrNone, decorate)
 
 
-def _policy_for(function: Callable[..., Any], stop: str) -> str:
+def policy_for(function: Callable[..., Any], stop: str) -> str:
+    """What `stop` means for this function. Raises ConfigError if it does not fit, or the function cannot be a job."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigError("function", f"{function!r} is a generator: it would run after the leadership is released")
     asynchronous = inspect.iscoroutinefunction(function)

@@ -220,16 +220,20 @@ def _do(line: socket.socket) -> Outcome:
     try:
         spawn.prepare(pickle.loads(_frame(line)))
         task: Task = pickle.loads(_frame(line))
-        function: Any = sys.modules.get(task.module) or __import__(task.module, fromlist=["_"])
-        for name in task.qualified_name.split("."):
-            function = getattr(function, name)
-        # What stands under the name is the decorated job; the job's function is beneath.
-        function = getattr(function, "__wrapped__", function)
+        function = find(task.module, task.qualified_name)
         leadership = _Inherited(task, line)
         leadership._enter()
         return Outcome(result=function(*task.args, **task.kwargs))
     except BaseException as error:  # noqa: BLE001 (raised again in the parent)
         return Outcome(error=error)
+
+
+def find(module: str, qualified_name: str) -> Any:
+    """The function of that name. What stands under the name may be the decorated job; its function is beneath."""
+    function: Any = sys.modules.get(module) or __import__(module, fromlist=["_"])
+    for name in qualified_name.split("."):
+        function = getattr(function, name)
+    return getattr(function, "__wrapped__", function)
 
 
 def _frame(line: socket.socket) -> bytes:
