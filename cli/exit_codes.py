@@ -36,6 +36,7 @@ _BY_KIND: tuple[tuple[type[BaseException], int], ...] = (
     (errors.ConfigError, CONFIG),
     (errors.ProtocolError, PROTOCOL),
     (errors.NotElected, NOT_ACQUIRED),
+    (errors.SlotTooEarly, NOT_ACQUIRED),
     (errors.LeadershipLost, LOST),
     (errors.LeaseLost, LOST),
     (errors.FencingRejected, NO),

@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from leasekit.errors import NotElected as NotElected
     from leasekit.errors import OutcomeUnknown as OutcomeUnknown
     from leasekit.errors import ProtocolError as ProtocolError
+    from leasekit.errors import SlotTooEarly as SlotTooEarly
     from leasekit.errors import StoreUnavailable as StoreUnavailable
     from leasekit.jobs import singleton as singleton
+    from leasekit.schedule.current import current_run as current_run
+    from leasekit.schedule.jobs import cron as cron
+    from leasekit.schedule.jobs import serve as serve
+    from leasekit.schedule.records import Outcome as Outcome
+    from leasekit.schedule.slots import Run as Run
+    from leasekit.schedule.slots import Slots as Slots
     from leasekit.sync import ConnectedStore as ConnectedStore
     from leasekit.sync import Election as Election
     from leasekit.sync import Leadership as Leadership
@@ -51,9 +58,14 @@ _HOMES = {
         "NotElected",
         "OutcomeUnknown",
         "ProtocolError",
+        "SlotTooEarly",
         "StoreUnavailable",
     ),
     "leasekit.jobs": ("singleton",),
+    "leasekit.schedule.current": ("current_run",),
+    "leasekit.schedule.jobs": ("cron", "serve"),
+    "leasekit.schedule.records": ("Outcome",),
+    "leasekit.schedule.slots": ("Run", "Slots"),
     "leasekit.sync": ("ConnectedStore", "Election", "Leadership", "connect", "current"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

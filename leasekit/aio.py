@@ -10,7 +10,7 @@ import contextlib
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from leasekit import engine, operate
 from leasekit.connection import Connection, shared
@@ -23,7 +23,41 @@ from leasekit.tenure import LONGEST_WAIT_S
 
 T = TypeVar("T")
 
-__all__ = ["ConnectedStore", "Election", "Leadership", "Observer", "connect", "current"]
+if TYPE_CHECKING:
+    from leasekit.schedule.aio import Run, Slots
+    from leasekit.schedule.current import current_run_aio as current_run
+    from leasekit.schedule.jobs import serve_async as serve
+
+# What schedules need is loaded on first use: name here, home, name there.
+_LATER = {
+    "Run": ("leasekit.schedule.aio", "Run"),
+    "Slots": ("leasekit.schedule.aio", "Slots"),
+    "current_run": ("leasekit.schedule.current", "current_run_aio"),
+    "serve": ("leasekit.schedule.jobs", "serve_async"),
+}
+__all__ = [
+    "ConnectedStore",
+    "Election",
+    "Leadership",
+    "Observer",
+    "Run",
+    "Slots",
+    "connect",
+    "current",
+    "current_run",
+    "serve",
+]
+
+
+if not TYPE_CHECKING:  # to a type checker it would say that every name exists
+
+    def __getattr__(name: str) -> Any:
+        import importlib
+
+        if name in _LATER:
+            home, there = _LATER[name]
+            return getattr(importlib.import_module(home), there)
+        raise AttributeError(f"module 'leasekit.aio' has no attribute {name!r}")
 
 
 async def _on_engine(work: Coroutine[Any, Any, T], *, discard: Callable[[T], object] | None = None) -> T:

@@ -21,6 +21,7 @@ from leasekit import engine, journal, schemes, urls
 from leasekit.clock import SYSTEM_CLOCK, Clock
 from leasekit.core.records import Keys
 from leasekit.errors import ConfigError
+from leasekit.observability import hub  # noqa: F401 (at exit it tells what closing tells it, so it registers first)
 from leasekit.store import Store
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Connection:
         """Jitter; used on the engine's loop alone."""
         self._closed = False
         self._begin()
-        _open_connections.add(self)
+        _connections[id(self)] = self
 
     def _begin(self) -> None:
         """A store for this process."""
@@ -112,6 +113,11 @@ class Connection:
         self._electors[election, id, ttl_s] = elector
         return elector
 
+    async def forget_election(self, election: str) -> None:
+        """Nobody here will campaign in it again: its history is written now, and kept in mind no longer."""
+        if (history := self._histories.pop(election, None)) is not None:
+            await history.flush()
+
     def _keeper(self, ttl_s: float) -> Keeper:
         from leasekit.keeper import Keeper
 
@@ -139,7 +145,17 @@ class Connection:
 
     def tenures(self) -> list[Tenure]:
         """The leaderships held over this connection now."""
-        return [elector.tenure for elector in self._electors.values() if elector.tenure is not None]
+        return [elector.tenure for elector in self.electors() if elector.tenure is not None]
+
+    def electors(self) -> list[Elector]:
+        """The candidates of this process, whether they campaign or not. From any thread."""
+        if self._pid != os.getpid():  # those are the parent's
+            return []
+        return [elector for ref in self._electors.valuerefs() if (elector := ref()) is not None]
+
+    def keepers(self) -> list[Keeper]:
+        """The keepers of this process's leases. From any thread."""
+        return [] if self._pid != os.getpid() else list(self._keepers.values())
 
     def __repr__(self) -> str:
         return f"<leasekit connection to {self._url.redacted}>"
@@ -159,7 +175,7 @@ async def _within(limit_s: float, work: Sequence[Coroutine[Any, Any, None]]) -> 
             await asyncio.gather(*work, return_exceptions=True)
 
 
-_open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_connections: weakref.WeakValueDictionary[int, Connection] = weakref.WeakValueDictionary()
 _abandoned: set[Future[None]] = set()
 """The closings of connections that nobody closed and nobody holds any more."""
 _shared: dict[str | None, Connection] = {}
@@ -176,8 +192,15 @@ def shared(url: str | None) -> Connection:
         return connection
 
 
+def every_open() -> list[Connection]:
+    """The open connections of this process. From any thread."""
+    # Not by iterating: another thread may open one meanwhile.
+    known = [connection for ref in _connections.valuerefs() if (connection := ref()) is not None]
+    return [connection for connection in known if not connection._closed]
+
+
 def _close_all() -> None:
-    open_now = [connection for connection in list(_open_connections) if not connection._closed]
+    open_now = every_open()
     abandoned = list(_abandoned)
     if not (open_now or abandoned) or not engine.running():
         return

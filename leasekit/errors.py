@@ -77,6 +77,18 @@ class NotElected(LeasekitError, TimeoutError):
     """The campaign's time ran out before it was won. Nothing is held; campaign again when you like."""
 
 
+class SlotTooEarly(LeasekitError):
+    """The slot lies further ahead of the store's time than is allowed: this machine's clock is fast, most likely.
+
+    Nothing was written. Claim it again `early_s` seconds later.
+    """
+
+    def __init__(self, slot: str, early_s: float) -> None:
+        super().__init__(f"slot {slot} may not be claimed for another {early_s:.1f} s, by the store's time")
+        self.slot = slot
+        self.early_s = early_s
+
+
 class FencingRejected(LeasekitError):
     """A fenced resource refused this token: it has seen a higher one. Whoever holds `token` is a stale leader: stop."""
 

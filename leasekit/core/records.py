@@ -139,7 +139,7 @@ def utc(wall_s: float) -> str:
 
 
 def dump_candidate(record: CandidateRecord) -> bytes:
-    return _dump(
+    return dump_record(
         {
             "id": record.id,
             "host": record.host,
@@ -152,7 +152,7 @@ def dump_candidate(record: CandidateRecord) -> bytes:
 
 
 def dump_leader(record: LeaderRecord) -> bytes:
-    return _dump(
+    return dump_record(
         {
             "id": record.id,
             "host": record.host,
@@ -178,11 +178,11 @@ def dump_hold(record: HoldRecord) -> bytes:
         "meta": {},
         "clock": {},
     }
-    return _dump({**nobody, "hold": asdict(record)})
+    return dump_record({**nobody, "hold": asdict(record)})
 
 
 def dump_request(record: RequestRecord) -> bytes:
-    return _dump(asdict(record))
+    return dump_record(asdict(record))
 
 
 def dump_base(base: int) -> bytes:
@@ -195,12 +195,12 @@ def dump_history(past: Sequence[PastLeadership]) -> bytes:
         {"token": line.token, "id": line.id, "from": line.began, "to": line.ended, "reason": line.reason}
         for line in past[-HISTORY_LENGTH:]
     ]
-    return _dump({"leaderships": lines})
+    return dump_record({"leaderships": lines})
 
 
 def load_candidate(value: bytes) -> CandidateRecord:
-    data = _load("candidate", value)
-    with _Reading("candidate"):
+    data = load_record("candidate", value)
+    with Reading("candidate"):
         return CandidateRecord(
             id=str(data["id"]),
             host=str(data["host"]),
@@ -212,8 +212,8 @@ def load_candidate(value: bytes) -> CandidateRecord:
 
 
 def load_leader(value: bytes) -> LeaderRecord | HoldRecord:
-    data = _load("leader", value)
-    with _Reading("leader"):
+    data = load_record("leader", value)
+    with Reading("leader"):
         if data.get("hold") is not None:
             return HoldRecord(lease_id=str(data["hold"]["lease_id"]), ttl_s=_duration_s(data["hold"]["ttl_s"]))
         return LeaderRecord(
@@ -229,8 +229,8 @@ def load_leader(value: bytes) -> LeaderRecord | HoldRecord:
 
 
 def load_request(value: bytes) -> RequestRecord:
-    data = _load("request", value)
-    with _Reading("request"):
+    data = load_record("request", value)
+    with Reading("request"):
         to = data["to"]
         return RequestRecord(token=int(data["token"]), action=str(data["action"]), to=None if to is None else str(to))
 
@@ -243,8 +243,8 @@ def load_base(value: bytes) -> int:
 
 
 def load_history(value: bytes) -> tuple[PastLeadership, ...]:
-    data = _load("history", value)
-    with _Reading("history"):
+    data = load_record("history", value)
+    with Reading("history"):
         return tuple(
             PastLeadership(
                 token=int(line["token"]), id=line["id"], began=line["from"], ended=line["to"], reason=line["reason"]
@@ -253,11 +253,13 @@ def load_history(value: bytes) -> tuple[PastLeadership, ...]:
         )
 
 
-def _dump(data: Mapping[str, Any]) -> bytes:
+def dump_record(data: Mapping[str, Any]) -> bytes:
+    """A record as it stands in the store."""
     return _encode({"schema": SCHEMA, **data}).encode()
 
 
-def _load(what: str, value: bytes) -> dict[str, Any]:
+def load_record(what: str, value: bytes) -> dict[str, Any]:
+    """The fields of a record of this schema; ProtocolError if it is none. `what` names it."""
     try:
         data = json.loads(value)
     except (ValueError, RecursionError):
@@ -277,7 +279,7 @@ def _duration_s(value: Any) -> float:
     return seconds
 
 
-class _Reading:
+class Reading:
     """Turns a missing or ill-typed field into a ProtocolError that names the record."""
 
     def __init__(self, what: str) -> None:

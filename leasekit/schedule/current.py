@@ -8,13 +8,14 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from leasekit.schedule import aio, slots
+    from leasekit.schedule.aio import Run as AsyncRun
+    from leasekit.schedule.slots import Run
 
-_run: ContextVar[slots.Run | aio.Run] = ContextVar("leasekit.run")
+_run: ContextVar[Run | AsyncRun] = ContextVar("leasekit.run")
 
 
 @contextlib.contextmanager
-def within(run: slots.Run | aio.Run) -> Iterator[None]:
+def within(run: Run | AsyncRun) -> Iterator[None]:
     """While the body runs, `current_run()` is `run`: here, and in the tasks and contexts that the body makes."""
     before = _run.set(run)
     try:
@@ -23,27 +24,27 @@ def within(run: slots.Run | aio.Run) -> Iterator[None]:
         _run.reset(before)
 
 
-def current_run() -> slots.Run:
+def current_run() -> Run:
     """The run that this code is part of: its `slot`, `attempt` and `token`. Raises LookupError where there is none."""
-    from leasekit.schedule import slots
+    from leasekit.schedule.slots import Run
 
     run = _found()
-    if isinstance(run, slots.Run):
+    if isinstance(run, Run):
         return run
     raise LookupError("this code is part of an asynchronous run: ask leasekit.aio.current_run()")
 
 
-def current_run_aio() -> aio.Run:
+def current_run_aio() -> AsyncRun:
     """The run that this code is part of. Raises LookupError where there is none."""
-    from leasekit.schedule import aio
+    from leasekit.schedule.aio import Run as AsyncRun
 
     run = _found()
-    if isinstance(run, aio.Run):
+    if isinstance(run, AsyncRun):
         return run
     raise LookupError("this code is part of a synchronous run: ask leasekit.current_run()")
 
 
-def _found() -> slots.Run | aio.Run:
+def _found() -> Run | AsyncRun:
     run = _run.get(None)
     if run is None:
         raise LookupError("this code is not part of a run of a slot")

@@ -1,0 +1,126 @@
+"""What both faces' `Slots` have in common: a job's settings, and the operations, run on the engine's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from leasekit.connection import Connection
+from leasekit.errors import ConfigError, LeadershipLost
+from leasekit.leadership import LeadershipBase
+from leasekit.schedule.claims import Claimed, Claims
+from leasekit.schedule.dispatch import Dispatch
+from leasekit.schedule.plan import Policy
+from leasekit.schedule.records import Outcome, SlotsRecord
+from leasekit.schedule.times import Schedule, parse
+from leasekit.schedule.workers import Registration, Worker, workers_of
+
+DEFAULTS = Policy()
+FIRED_EARLY_S = 1.0
+"""What fires a process may do so a moment before the slot."""
+DETAIL_LENGTH = 200
+
+
+class Job:
+    """One job, seen through one connection."""
+
+    def __init__(
+        self,
+        name: str,
+        schedule: str | Schedule | None,
+        *,
+        connection: Connection,
+        tz: str | None,
+        id: str | None,
+        **policy: Any,
+    ) -> None:
+        if isinstance(schedule, str):
+            schedule = parse(schedule, tz)
+        elif tz is not None:
+            raise ConfigError("tz", "goes with a schedule that is given as text")
+        self.connection = connection
+        self.schedule = schedule
+        self._claims = Claims(name, connection=connection, id=id, policy=Policy(**policy), schedule=schedule)
+        self._dispatch = Dispatch(self._claims)
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self._claims.name
+
+    @property
+    def id(self) -> str:
+        """This worker's id."""
+        return self._claims.own.id
+
+    async def claim(self, slot: datetime | None) -> Claimed | None:
+        return await self._dispatch.claim(self._fired_for() if slot is None else _checked(slot))
+
+    async def next_run(self) -> Claimed:
+        return await self._dispatch.next_run()
+
+    async def finish(self, run: Claimed, outcome: Outcome, detail: str | None) -> None:
+        await self._claims.finish(run, outcome, None if detail is None else detail[:DETAIL_LENGTH])
+
+    async def give_up(self, run: Claimed) -> None:
+        """Claimed for a caller who has gone."""
+        await self.finish(run, Outcome.LOST, "stopped before it began")
+
+    async def record(self) -> SlotsRecord | None:
+        return await self._claims.record()
+
+    async def upcoming(self, count: int) -> list[datetime]:
+        if count < 1:
+            raise ConfigError("count", f"is {count}; it must be 1 or more")
+        await self._claims.time.refresh()
+        slots: list[datetime] = []
+        after = self._claims.time.now()
+        while len(slots) < count and (slot := self._dispatch.scheduled().next_after(after)) is not None:
+            slots.append(slot)
+            after = slot
+        return slots
+
+    async def workers(self) -> list[Worker]:
+        return await workers_of(self._claims.own)
+
+    async def keep_registered(self) -> None:
+        await Registration(self._claims.own).keep()
+
+    def _fired_for(self) -> datetime:
+        now = datetime.fromtimestamp(self.connection.clock.wall_s(), UTC)
+        slot = self._dispatch.scheduled().latest_at(now + timedelta(seconds=FIRED_EARLY_S))
+        if slot is None:
+            raise ConfigError("schedule", "has had no slot yet")
+        return slot
+
+
+@contextmanager
+def under(leadership: LeadershipBase) -> Iterator[None]:
+    """Work under this leadership. At the end it is not let go of: how the run ended is to be written before."""
+    leadership._enter()
+    try:
+        yield
+    finally:
+        leadership._leave()
+
+
+def how_it_ended(error: BaseException | None, leadership: LeadershipBase) -> tuple[Outcome, str | None]:
+    """What to write down of a run whose body ended so."""
+    if (reason := leadership.reason) is not None:
+        return Outcome.LOST, reason.value
+    if error is None:
+        return Outcome.DONE, None
+    if isinstance(error, LeadershipLost):
+        return Outcome.LOST, error.reason.value
+    if not isinstance(error, Exception):  # an interrupt, a cancellation, an exit: not the job's own doing
+        return Outcome.LOST, type(error).__name__
+    text = str(error)
+    return Outcome.FAILED, f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _checked(slot: datetime) -> datetime:
+    if slot.tzinfo is None:
+        raise ConfigError("slot", f"{slot} has no time zone: give one, for example datetime.now(UTC)")
+    return slot.astimezone(UTC)
