@@ -7,7 +7,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from leasekit import aio as aio_face
 from leasekit import sync
@@ -38,10 +38,10 @@ class _Job(Generic[P]):
     ) -> None:
         self.name = name
         self.schedule = schedule
-        self._place: Connection | str | None = store.connection if _is_connected(store) else store
+        self._place = store.connection if isinstance(store, sync.ConnectedStore | aio_face.ConnectedStore) else store
         self._policy = policy
         self._work = work
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(cast(Any, self), function)
 
     def __reduce__(self) -> str:
         # By its name, as functions are: so that a process may be started to serve it.
@@ -99,8 +99,11 @@ class AsyncCronJob(_Job[P], Generic[P, R]):
 class Decorator(Protocol):
     """Makes a job of a function, which keeps its own signature for direct calls."""
 
+    # A coroutine function is a function too: the first that fits counts.
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> AsyncCronJob[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]]
+    ) -> AsyncCronJob[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R]) -> CronJob[P, R]: ...
 
@@ -215,12 +218,10 @@ async def serve_async(
     _check_jobs(jobs, drain_s)
     for job in jobs:
         if not isinstance(job, AsyncCronJob):
-            raise ConfigError("jobs", f"{job!r} is not async; serve it by leasekit.serve, which takes async jobs as well")
+            raise ConfigError(
+                "jobs", f"{job!r} is not async; serve it by leasekit.serve, which takes async jobs as well"
+            )
     await serve_on_loop([job.worker() for job in jobs], stop, drain_s)
-
-
-def _is_connected(store: Store) -> Any:
-    return isinstance(store, sync.ConnectedStore | aio_face.ConnectedStore)
 
 
 def _options(policy: Policy) -> dict[str, Any]:
@@ -245,7 +246,8 @@ def _check_callable_alone(function: Callable[..., Any]) -> None:
     needed = [
         parameter.name
         for parameter in inspect.signature(function).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if not needed:
         return

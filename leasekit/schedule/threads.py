@@ -116,7 +116,7 @@ class ThreadWorker:
         if self._halted:
             # `halt` came between the claim and the leadership's `with`: there was nobody to ask yet.
             raise lost(run.leadership, LossReason.RESIGNED)
-        function, args = self._work.function, ()
+        function, args = self._work.function, tuple[Any, ...]()
         if self._work.policy == "process":
             from leasekit.schedule.inherited import in_child
 
