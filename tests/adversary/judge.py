@@ -1,0 +1,103 @@
+"""What must be true of a round, whatever happened in it. Pure: a record and a resource's content in, a verdict out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from adversary.record import Attempt, Held, Outcome
+
+FIRST, SECOND = "first", "second"
+"""The two writers: the one elected first, and its successor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Of one round. `violations` say what is wrong, for people."""
+
+    attempts: int
+    accepted: int
+    stale: int
+    """Attempts that began when a write of a higher token was known to be accepted: each had to be refused."""
+    refused: int
+    stale_accepted: int
+    """Writes that the resource took although it had taken one of a higher token."""
+    violations: tuple[str, ...]
+
+
+def judge(attempts: Sequence[Attempt], held: Sequence[Held], elected: Mapping[str, int]) -> Verdict:
+    """Judge one round.
+
+    Args:
+        attempts: in the order in which they began.
+        held: what the resource has taken, in the order in which it took it.
+        elected: each writer's token, for those that were elected.
+    """
+    stale = set(_stale(attempts))
+    taken = {(write.writer, write.number) for write in held}
+    stale_accepted = {key for key in stale if key in taken} | set(_overtaken(held))
+    violations = [
+        *(f"{writer}'s write {number} was taken after one of a higher token" for writer, number in stale_accepted),
+        *_unlike_what_was_told(attempts, held),
+        *_wrong_tokens(attempts, elected),
+    ]
+    told = Counter(attempt.outcome for attempt in attempts)
+    return Verdict(
+        attempts=len(attempts),
+        accepted=told[Outcome.ACCEPTED],
+        stale=len(stale),
+        refused=told[Outcome.REFUSED],
+        stale_accepted=len(stale_accepted),
+        violations=tuple(violations),
+    )
+
+
+def _stale(attempts: Sequence[Attempt]) -> Iterator[tuple[str, int]]:
+    acknowledged = sorted(
+        (attempt.ended, attempt.token)
+        for attempt in attempts
+        if attempt.outcome is Outcome.ACCEPTED and attempt.ended is not None
+    )
+    highest, at = -1, 0
+    for attempt in sorted(attempts, key=lambda attempt: attempt.began):
+        while at < len(acknowledged) and acknowledged[at][0] < attempt.began:
+            highest = max(highest, acknowledged[at][1])
+            at += 1
+        if attempt.token < highest:
+            yield attempt.writer, attempt.number
+
+
+def _overtaken(held: Sequence[Held]) -> Iterator[tuple[str, int]]:
+    highest = -1
+    for write in held:
+        if write.token < highest:
+            yield write.writer, write.number
+        highest = max(highest, write.token)
+
+
+def _unlike_what_was_told(attempts: Sequence[Attempt], held: Sequence[Held]) -> Iterator[str]:
+    """Who was told that it wrote has written, who was told that it did not has not. Without an answer, either may be."""
+    by_key = {(attempt.writer, attempt.number): attempt for attempt in attempts}
+    times = Counter((write.writer, write.number) for write in held)
+    for write in held:
+        attempt = by_key.get((write.writer, write.number))
+        if attempt is None:
+            yield f"the resource holds {write}, which nobody wrote"
+        elif attempt.token != write.token:
+            yield f"the resource holds {write}, which was written with token {attempt.token}"
+    for key, attempt in by_key.items():
+        if times[key] > 1:
+            yield f"the resource holds {attempt} {times[key]} times"
+        if attempt.outcome is Outcome.ACCEPTED and not times[key]:
+            yield f"the resource lacks {attempt}, and no error was raised"
+        if attempt.outcome in (Outcome.REFUSED, Outcome.FAILED) and times[key]:
+            yield f"the resource holds {attempt}"
+
+
+def _wrong_tokens(attempts: Sequence[Attempt], elected: Mapping[str, int]) -> Iterator[str]:
+    for attempt in attempts:
+        if attempt.token != elected.get(attempt.writer):
+            yield f"{attempt} is not of the token that its writer was elected with: {elected.get(attempt.writer)}"
+    if FIRST in elected and SECOND in elected and elected[SECOND] <= elected[FIRST]:
+        yield f"the token did not rise: {elected[FIRST]}, then {elected[SECOND]}"
