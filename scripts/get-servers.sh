@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # get-servers.sh DEST [WHAT...]: put the servers that the tests need into DEST. Nothing is installed system-wide.
 #
-#   WHAT    etcd-3.4  etcd-3.5  consul  postgresql  mariadb  redis      (all if none is named)
+#   WHAT    etcd-3.4  etcd-3.5  consul  postgresql  mariadb  redis  faketime      (all if none is named)
 #   result  DEST/<WHAT>/{etcd,etcdctl}, DEST/consul/consul, DEST/postgresql/{postgres,initdb},
-#           DEST/mariadb/mariadbd, DEST/redis/redis-server
+#           DEST/mariadb/mariadbd, DEST/redis/redis-server, DEST/faketime/libfaketime.so (no server: it shifts the
+#           wall clock of one process)
 #
 # They come from the distribution's packages, unpacked and not installed: Debian 12 has etcd 3.4 and the databases, Debian
 # 13 etcd 3.5, Debian 11 Consul. Where from, is what this machine's own apt sources say. What is there already, and runs,
@@ -12,7 +13,7 @@ set -euo pipefail
 
 dest=${1:?usage: get-servers.sh DEST [WHAT...]}
 shift
-[ $# -gt 0 ] || set -- etcd-3.4 etcd-3.5 consul postgresql mariadb redis
+[ $# -gt 0 ] || set -- etcd-3.4 etcd-3.5 consul postgresql mariadb redis faketime
 mkdir -p "$dest"
 dest=$(cd "$dest" && pwd)
 temp=$(mktemp -d)
@@ -24,6 +25,10 @@ version() { # WHAT
     postgresql) "$dest/postgresql/initdb" --version >/dev/null && "$dest/postgresql/postgres" --version ;;
     mariadb) "$dest/mariadb/mariadbd" --version ;;
     redis) "$dest/redis/redis-server" --version ;;
+    faketime)
+      [ -x "$dest/faketime/libfaketime.so" ] &&
+        LD_PRELOAD="$dest/faketime/libfaketime.so" FAKETIME=@2000-01-01 date -u +'it is %Y' | grep 2000
+      ;;
     *) "$dest/$1/etcd" --version ;;
   esac
 }
@@ -34,7 +39,7 @@ need_apt() { # WHAT
 get-servers.sh: cannot fetch $1: this machine has no apt with Debian sources.
 Install etcd 3.5, Consul, PostgreSQL, MariaDB and Redis in your own way and have \`etcd\`, \`etcdctl\`, \`consul\`, \`postgres\`,
 \`initdb\`, \`mariadbd\` and \`redis-server\` on PATH, or name a folder with etcd-3.4/etcd, etcd-3.4/etcdctl, etcd-3.5/etcd,
-and so on in LEASEKIT_SERVERS.
+faketime/libfaketime.so (libfaketimeMT.so.1), and so on in LEASEKIT_SERVERS.
 END
   exit 1
 }
@@ -42,7 +47,7 @@ END
 suite_of() { # WHAT
   local suite
   case $1 in
-    etcd-3.4 | postgresql | mariadb | redis) suite=bookworm ;;
+    etcd-3.4 | postgresql | mariadb | redis | faketime) suite=bookworm ;;
     etcd-3.5) suite=trixie ;;
     consul) suite=bullseye ;;
   esac
@@ -170,6 +175,15 @@ fetch() { # WHAT
         liblzf1 libjemalloc2 libatomic1 libsystemd0 libcap2 libgcrypt20 libgpg-error0 liblz4-1 libzstd1 liblzma5 libssl3 \
         libstdc++6 libgcc-s1
       ;;
+    faketime)
+      unpack faketime libfaketime
+      rm -rf "$dest/.faketime.new"
+      mkdir "$dest/.faketime.new"
+      # The variant for programs with threads.
+      install -m 755 "$temp"/faketime/root/usr/lib/*/faketime/libfaketimeMT.so.1 "$dest/.faketime.new/libfaketime.so"
+      rm -rf "$dest/faketime"
+      mv "$dest/.faketime.new" "$dest/faketime"
+      ;;
     consul)
       unpack consul consul
       place consul consul
@@ -184,7 +198,7 @@ fetch() { # WHAT
 missing=()
 for what; do
   case $what in
-    etcd-3.4 | etcd-3.5 | consul | postgresql | mariadb | redis) ;;
+    etcd-3.4 | etcd-3.5 | consul | postgresql | mariadb | redis | faketime) ;;
     *) echo "get-servers.sh: unknown server: $what" >&2 && exit 2 ;;
   esac
   version "$what" >/dev/null 2>&1 || missing+=("$what")
