@@ -17,7 +17,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 endif
 
-.PHONY: demo test lint model servers bench clean help
+.PHONY: demo test lint model servers bench docs clean help
 
 help:
 	@echo "make demo     an election to watch, on this machine"
@@ -26,6 +26,7 @@ help:
 	@echo "make model    explore the election's state machine far (MODEL=... as for python -m model)"
 	@echo "make servers  fetch etcd, Consul and the databases for the tests"
 	@echo "make bench    measure"
+	@echo "make docs     the documentation as a site, in build/site"
 	@echo "make clean    remove all that was made here"
 
 demo: $(VENV)/.package
@@ -49,6 +50,10 @@ servers:
 bench: $(VENV)/.dev servers
 	@$(BIN)/python -m benchmarks
 
+docs: $(VENV)/.docs
+	@$(BIN)/python -m mkdocs build --strict -f docs/site/mkdocs.yml
+	@echo "Open build/site/index.html; for the search box: $(BIN)/python -m http.server -d build/site"
+
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -62,6 +67,11 @@ $(VENV)/.package: pyproject.toml
 	@$(BIN)/python -m pip install -q -e ".[all]"
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.package
+$(VENV)/.docs: $(VENV)/.package
+	@$(BIN)/python -m pip install -q --group docs
+	@touch $@
+
+# The docs too: the tests build the site.
+$(VENV)/.dev: $(VENV)/.docs
 	@$(BIN)/python -m pip install -q --group dev
 	@touch $@
