@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,11 @@ class Terms:
 )
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a JSON report.")
 @click.option("--id", help="This candidate's id.  [default: host-pid-random]")
+@click.option(
+    "--health",
+    metavar="ADDR",
+    help="Serve /livez, /readyz and /leader on PORT (of this host alone), HOST:PORT or [IPv6]:PORT.",
+)
 @store_options
 @click.pass_context
 def run(
@@ -80,6 +86,7 @@ def run(
     not_acquired_code: int,
     report: Path | None,
     id: str | None,
+    health: str | None,
 ) -> None:
     """Run CMD once this machine leads election NAME; waits until it does.
 
@@ -103,14 +110,14 @@ def run(
     )
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError("--report", f"{report.absolute().parent} is no directory: make it first")
-    ctx.exit(_cannot_start(command[0]) or _run(ctx, terms, report))
+    ctx.exit(_cannot_start(command[0]) or _run(ctx, terms, report, health))
 
 
-def _run(ctx: click.Context, terms: Terms, report_file: Path | None) -> int:
+def _run(ctx: click.Context, terms: Terms, report_file: Path | None, health: str | None) -> int:
     from leasekit.cli.supervise import make_guard, run_elected
     from leasekit.integrations.systemd import Notifier
 
-    with session(ctx) as store, Signals() as signals, Notifier() as service:
+    with session(ctx) as store, _serving_health(health, terms.election), Signals() as signals, Notifier() as service:
         core = store.election(terms.election, id=terms.id, ttl_s=terms.ttl_s)
         service.ready(f"waits for its turn in {core.name!r}")
         report = Report(core.name, core.id)
@@ -134,6 +141,14 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None) -> int:
             if report_file is not None and report.exit_code is not None:
                 _write(report, report_file)
     return report.exit_code
+
+
+def _serving_health(address: str | None, election: str) -> AbstractContextManager[object]:
+    if address is None:
+        return nullcontext()
+    from leasekit.cli.health import HealthServer
+
+    return HealthServer(address, election)
 
 
 def environment(store: Session) -> Mapping[str, str]:

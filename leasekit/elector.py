@@ -35,6 +35,7 @@ from leasekit.errors import (
 from leasekit.history import History
 from leasekit.journal import OFF, Journal
 from leasekit.keeper import Keeper
+from leasekit.observability.hub import tell_of
 from leasekit.store import Committed, Entry, Store
 from leasekit.tenure import Tenure
 from leasekit.watches import Watches
@@ -73,6 +74,7 @@ class Elector:
         self._timer: asyncio.TimerHandle | None = None
         self._pauses = 0
         self._unanswered: LeasekitError | None = None
+        self._waiting: int | None = None
         self._campaign: asyncio.Future[Tenure | None] | None = None
         self._release: asyncio.Future[e.Released] | None = None
         self._tenure: Tenure | None = None
@@ -91,6 +93,11 @@ class Elector:
     def idle(self) -> bool:
         """Whether it neither campaigns nor leads nor lets go."""
         return self._contest.phase is Phase.IDLE and self._campaign is None
+
+    @property
+    def waiting(self) -> int | None:
+        """How many queue behind the leader, as last seen in this candidacy; None: not seen. From any thread."""
+        return None if self.idle else self._waiting
 
     # What the faces ask for.
 
@@ -160,6 +167,7 @@ class Elector:
             lease_id=earlier.lease_id if earlier else self._contest.lease_id,
             doubt_until=earlier.doubt_until if earlier else None,
         )
+        self._waiting = None
         self._journal.campaign(keys.election, id, store=self._store.url)
         self._feed(e.Campaign(once))
 
@@ -322,6 +330,7 @@ class Elector:
         self._journal.elected(keys.election, id, tenure.token, self._keeper.belief)
         # At once, in whatever thread: a journal tells when belief ended, not when the loop heard of it.
         tenure.on_end(lambda reason: self._journal.ended(keys.election, id, tenure.token, reason))
+        tell_of(tenure, store=self._store.url)
         tenure.on_end(lambda reason: call_here(self._ended, tenure, reason))
         self._tenure = tenure
         self._history.began(tenure.token, tenure.id, over_hold=elected.over_hold)
@@ -413,7 +422,12 @@ class Elector:
         self._feed(answer)
 
     async def _transact(self, request: e.Transact) -> Committed | None:
-        return await self._store.transact(request.compares, request.ops, timeout_s=self._request_timeout_s())
+        committed = await self._store.transact(request.compares, request.ops, timeout_s=self._request_timeout_s())
+        if committed is not None:
+            keys, id = self._contest.setup.keys, self._contest.setup.id
+            waiting = queue.waiting(keys, id, request.compares, request.ops, committed.reads)
+            self._waiting = self._waiting if waiting is None else waiting
+        return committed
 
     async def _revoke(self, lease_id: str) -> Committed:
         await self._store.revoke(lease_id, timeout_s=self._request_timeout_s())

@@ -18,6 +18,8 @@ from leasekit.core.records import Keys
 from leasekit.core.remains import Remains, Verdict
 from leasekit.errors import AuthError, ConfigError, LeasekitError, LeaseLost, LossReason, ProtocolError
 from leasekit.journal import OFF, Journal
+from leasekit.observability.events import Outcome
+from leasekit.observability.store_news import StoreNews
 from leasekit.store import Store
 
 Listener = Callable[[TrustEnded], None]
@@ -45,6 +47,7 @@ class Keeper:
         self._clock = clock
         self._random = random
         self._journal = journal
+        self._news = StoreNews(store.url, clock)
         self.belief = Belief(epoch=0)
         self.led: dict[str, int] = {}
         """Highest revision led at on this lease, by election (ELECTION.md, rule 6)."""
@@ -66,6 +69,16 @@ class Keeper:
     def requested_ttl_s(self) -> float:
         """The ttl asked for; the granted one is `belief.ttl_s`."""
         return self._ttl_s
+
+    @property
+    def needed(self) -> bool:
+        """Whether somebody campaigns or leads on the lease, or waits for it. From any thread."""
+        return bool(self._listeners or self._waiting)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the lease may be trusted now. From any thread, by the clock."""
+        return self.belief.trusted(self._clock.now())
 
     # Users of the lease.
 
@@ -136,8 +149,10 @@ class Keeper:
                     lease = await self._store.grant(self._ttl_s, timeout_s=timeout_s)
                 except LeasekitError as error:
                     self.ungranted = error
+                    self._news.failed(error, renewing=False)
                     raise
         self.ungranted = None
+        self._news.answered()
         check_timing(ttl_s=lease.ttl_s)
         self.led.clear()
         self._renew_at = sent_at.plus(lease.ttl_s / 3)
@@ -157,7 +172,11 @@ class Keeper:
             ):
                 with attempt:
                     sent_at = self._clock.now()
-                    ttl_s = await self._store.renew(belief.lease_id, timeout_s=belief.ttl_s / RENEWAL_SHARE)
+                    try:
+                        ttl_s = await self._store.renew(belief.lease_id, timeout_s=belief.ttl_s / RENEWAL_SHARE)
+                    except LeasekitError as error:
+                        self._news.not_renewed(error, sent_at)
+                        raise
         except LeaseLost:
             # Whatever the store calls it in its answer, else this would be asked again at once, for ever.
             self.unknown_to_store(belief.lease_id)
@@ -173,6 +192,7 @@ class Keeper:
                 left_s = self.belief.remaining_s(now)
                 self._fresh(self.belief.renewed(ttl_s, sent_at=sent_at, now=now))
                 self._journal.renewed(self.belief, left_s)
+                self._news.renewed(sent_at, Outcome.RENEWED if left_s > 0 else Outcome.LATE)
                 self._tidy_soon()
 
     async def _until_due(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from leasekit.core import records
 from leasekit.core.records import CandidateRecord, HoldRecord, Keys, LeaderRecord
 from leasekit.errors import ProtocolError
-from leasekit.store import Absent, At, Compare, Entry, Get
+from leasekit.store import Absent, At, Compare, Entry, Get, NoneUnder, Op, Put
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,25 @@ def holder_of(leader: Entry | None, *, lease_id: str, id: str) -> Holder:
     if isinstance(record, HoldRecord):
         return Holder.HOLD
     return Holder.ME if leader.lease_id == lease_id and record.id == id else Holder.ANOTHER
+
+
+def waiting(
+    keys: Keys, id: str, compares: Iterable[Compare], ops: Iterable[Op], reads: Iterable[tuple[Entry, ...]]
+) -> int | None:
+    """How many candidates queue behind the leader, if this transaction, by the candidate `id`, was applied and shows it."""
+    if NoneUnder(keys.queue) in compares:
+        return 0
+    ops = list(ops)
+    found = {get.key: entries for get, entries in zip((op for op in ops if isinstance(op, Get)), reads, strict=False)}
+    if keys.queue not in found:
+        return None
+    leader = id if any(isinstance(op, Put) and op.key == keys.leader for op in ops) else None
+    for entry in found.get(keys.leader, ()):
+        with suppress(ProtocolError):
+            record = records.load_leader(entry.value)
+            leader = None if isinstance(record, HoldRecord) else record.id
+    behind = [entry for entry in found[keys.queue] if leader is None or entry.key != keys.candidate(leader)]
+    return len(behind)
 
 
 def token_of(leader: Entry) -> int:

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 
 from leasekit import journal
 from leasekit.errors import ConfigError, FencingRejected
+from leasekit.observability.events import Refused
+from leasekit.observability.hub import HUB
 
 HIGHEST_TOKEN = 2**63 - 1
 """What every database can keep."""
@@ -85,9 +87,15 @@ class Rule:
             )
 
     def refusal(self, token: int, highest: int) -> FencingRejected:
-        """The error for a token that came too late. This process's journal, if it writes one, tells of it."""
-        journal.of_process().fenced(self.resource, self.election, token, highest)
-        return FencingRejected(token, highest, resource=self.resource)
+        """The error for a token that came too late. This process's journal and whoever listens are told of it."""
+        return refused(self.resource, self.election, token, highest)
+
+
+def refused(resource: str, election: str, token: int, highest: int) -> FencingRejected:
+    """The error for a token that came too late, for guards that judge without a `Rule`; told as by `Rule.refusal`."""
+    journal.of_process().fenced(resource, election, token, highest)
+    HUB.tell(Refused(resource, election, token, highest))
+    return FencingRejected(token, highest, resource=resource)
 
 
 class Guard(Protocol):

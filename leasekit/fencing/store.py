@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from leasekit import engine
 from leasekit.aio import _on_engine
 from leasekit.core.records import HoldRecord, load_leader
-from leasekit.errors import ConfigError, FencingRejected, LeadershipLost, LossReason
-from leasekit.fencing.contract import check_token
+from leasekit.errors import ConfigError, LeadershipLost, LossReason
+from leasekit.fencing.contract import check_token, refused
 from leasekit.store import At, Delete, Op, Put
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class _Writes:
             raise LeadershipLost(LossReason.SUPERSEDED, election=self.resource, token=token)
         leading = record.base + entry.revision
         if leading > token:
-            raise FencingRejected(token, leading, resource=self.resource)
+            raise refused(self.resource, self.resource, token, leading)
         if leading < token:
             raise LeadershipLost(LossReason.SUPERSEDED, election=self.resource, token=token)
         self._known = (token, entry.revision)

@@ -19,6 +19,7 @@ _FLOORS: list[set[str]] = [
         "leasekit.connection", "leasekit.elector", "leasekit.engine", "leasekit.history", "leasekit.journal",
         "leasekit.journal_file",
         "leasekit.keeper", "leasekit.retry", "leasekit.schemes", "leasekit.tenure", "leasekit.watches",
+        *(f"leasekit.observability.{module}" for module in ("events", "hub", "logs", "store_news")),
     },
     set(),
     {"leasekit.cli", "leasekit.testing", "leasekit.__main__"},
@@ -157,8 +158,10 @@ def test_dependencies_beyond_the_core_stay_in_their_backends() -> None:
         "leasekit.backends.consul": {"consul", "aiohttp", "yarl"},
         "leasekit.backends.raft": {"msgpack"},
         "leasekit.fencing": {"sqlalchemy", "redis", "httpx", "requests"},
+        "leasekit.observability.prometheus": {"prometheus_client"},
+        "leasekit.observability.opentelemetry": {"opentelemetry"},
         "leasekit.testing": {"pytest", "hypothesis"},
-        "leasekit.cli": {"rich", "sqlalchemy"},
+        "leasekit.cli": {"rich", "sqlalchemy", "prometheus_client"},
     }
     wrong = [
         f"{module.at(line)} imports {imported}"

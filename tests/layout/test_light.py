@@ -19,6 +19,8 @@ _HEAVY = (
     "sqlalchemy",
     "redis",
     "httpx",
+    "prometheus_client",
+    "opentelemetry",
     "leasekit.backends.",
 )
 
