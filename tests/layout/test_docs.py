@@ -28,7 +28,15 @@ CONFIG = DOCS / "site" / "mkdocs.yml"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 # Their programs run as they stand; those of fencing.md and writing-a-backend.md take things for granted, and have
 # tests of their own.
-RUNNING = ("index.md", "quickstart.md", "choosing-a-store.md", "singleton.md", "operations.md", "how-it-works.md")
+RUNNING = (
+    "index.md",
+    "quickstart.md",
+    "choosing-a-store.md",
+    "singleton.md",
+    "cron.md",
+    "operations.md",
+    "how-it-works.md",
+)
 PROGRAMS = [
     pytest.param(program, id=f"{page}-{number}")
     for page in RUNNING
