@@ -20,7 +20,7 @@ from adversary.record import Held, Outcome, Pen
 from adversary.writers import NotWritten, Writer, writer_for
 from leasekit.errors import FencingRejected, LeadershipLost, StoreUnavailable
 
-PAUSE_S = (0.01, 0.05)
+PAUSE_S = (0.01, 0.1)
 """Between two attempts."""
 PR_SET_PDEATHSIG = 1
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -138,9 +139,7 @@ class Round:
         """Whether the second candidate was elected. A guard's lock may still keep it from writing."""
         return SECOND in self.record.elected
 
-    def wait(
-        self, what: Callable[[], bool], means: str, *, within_s: float = GIVE_UP_S, required: bool = True
-    ) -> bool:
+    def wait(self, what: Callable[[], bool], means: str, *, within_s: float = GIVE_UP_S, required: bool = True) -> bool:
         """Read on until `what()`; False if that took too long."""
         give_up_s = time.monotonic() + within_s
         while True:
@@ -177,7 +176,8 @@ class Round:
             "resource": resource,
         }
         command = [sys.executable, "-P", _file(process), json.dumps(task)]
-        environment = dict(os.environ) | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = dict(os.environ) | {"PYTHONPATH": path.rstrip(os.pathsep)}
         if first:
             command = [*place.first_command, *command]
             if plan.disturbance is Disturbance.BOOT_CLOCK:
@@ -232,9 +232,13 @@ class Round:
 
 
 def play(plan: Plan, stage: Stage) -> Result:
-    """Play one round on that stage."""
-    with ExitStack() as stack:
-        return Round(plan, stage, stack).play()
+    """Play one round on that stage. A round that breaks off is wrong as well: its result says so."""
+    try:
+        with ExitStack() as stack:
+            return Round(plan, stage, stack).play()
+    except Exception as error:  # noqa: BLE001 - the other rounds go on
+        broken = Verdict(0, 0, 0, 0, 0, (f"the round broke off: {error!r}",))
+        return Result(plan, broken, (), "".join(traceback.format_exception(error)))
 
 
 def _pause(round: Round) -> None:

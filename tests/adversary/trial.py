@@ -1,46 +1,17 @@
-"""Many rounds side by side, and what came of them."""
+"""Many rounds side by side."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 
 from adversary.disturbances import Disturbance, possible
 from adversary.round import Plan, Result, play
 from adversary.stage import Stage
 
 GUARDS = ("sql", "sqlite", "redis", "file", "http", "store")
-
-
-@dataclass(slots=True)
-class Tally:
-    """Rounds of one store and one guard, counted."""
-
-    rounds: int = 0
-    disturbances: Counter[str] = field(default_factory=Counter)
-    writes: int = 0
-    stale: int = 0
-    refused: int = 0
-    stale_accepted: int = 0
-    without_bite: int = 0
-    """Rounds in which no stale attempt was made."""
-    wrong: int = 0
-    """Rounds in which something is wrong."""
-
-    def add(self, result: Result) -> None:
-        verdict = result.verdict
-        self.rounds += 1
-        self.disturbances[result.plan.disturbance] += 1
-        self.writes += verdict.accepted
-        self.stale += verdict.stale
-        self.refused += verdict.refused
-        self.stale_accepted += verdict.stale_accepted
-        self.without_bite += verdict.stale == 0
-        self.wrong += bool(verdict.violations)
 
 
 def plans(

@@ -146,9 +146,7 @@ class HttpWriter:
             yield body
 
         try:
-            answer = self._client.post(
-                self._url, content=after_the_head(), headers={"Content-Length": str(len(body))}
-            )
+            answer = self._client.post(self._url, content=after_the_head(), headers={"Content-Length": str(len(body))})
         except httpx.ConnectError as error:
             raise NotWritten(str(error)) from error
         if answer.status_code == 503:
