@@ -1,0 +1,32 @@
+"""`PYTHONPATH=tests python -m cronproof [--store etcd|consul|raft|sqlite] [--slots N] [--minutes N] [--seed N]`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+
+from cronproof.play import Script, play
+from cronproof.stage import STORES
+
+
+def main() -> int:
+    """Exit code 1 if anything is not as promised."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cronproof", description="Prove on real stores that slots run once."
+    )
+    parser.add_argument("--store", choices=STORES, action="append", help="on which store; may be repeated (all)")
+    parser.add_argument("--slots", type=int, default=300, help="slots of the schedule with one each second (300)")
+    parser.add_argument("--minutes", type=int, default=5, help="slots of the schedule with one each minute (5)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the trouble that is made")
+    given = parser.parse_args()
+    failed = False
+    for store in given.store or STORES:
+        result = play(Script(store, given.slots, given.minutes, given.seed), lambda text: print(text, file=sys.stderr))
+        print(result, flush=True)
+        failed = failed or bool(result.violations)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

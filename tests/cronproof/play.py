@@ -1,0 +1,142 @@
+"""One play: start, make trouble, wait for the slots, judge."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from cronproof.evidence import Observer
+from cronproof.judge import Case, Judged, Row, row, table, violations
+from cronproof.stage import Worker, place, workers
+from cronproof.trouble import Pace, Trouble
+from leasekit.clock import SYSTEM_CLOCK
+from leasekit.schedule.times import format_slot, parse
+from support.netns import Network
+
+SKEW_S = 2.0
+"""The default of `max_skew_s`."""
+PATIENCE_S = 90.0
+"""How long after its last slot a job may take to be done with all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is to be played."""
+
+    store: str
+    slots: int
+    minutes: int
+    seed: int
+    workers: int = 5
+    servers: int = 3
+    ttl_s: float = 3.0
+    body_s: float = 0.3
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it."""
+
+    script: Script
+    rows: list[Row]
+    violations: list[str]
+    trouble: Counter[str]
+    runs: list[tuple[str, str, int, int]]
+    """By worker: its id, its clock, how often it was started, how many runs it began."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.script.store}, seed {self.script.seed}: ", table(self.rows), ""]
+        lines[0] += ", ".join(f"{count} {what}" for what, count in sorted(self.trouble.items())) or "no trouble"
+        lines += [f"{id} ({clock}): started {starts} times, {runs} runs" for id, clock, starts, runs in self.runs]
+        lines += ["", *(f"VIOLATION {what}" for what in self.violations)]
+        lines.append(f"{len(self.violations)} violations")
+        return "\n".join(lines)
+
+
+def play(script: Script, say: Callable[[str], object] = lambda _text: None) -> Result:
+    """Play it; takes as long as its slots do."""
+    with tempfile.TemporaryDirectory(prefix="leasekit-cronproof-") as name, Network() as network:
+        folder = Path(name)
+        options = ["--ttl", str(script.ttl_s), "--body", str(script.body_s)]
+        with (
+            place(script.store, network, folder, servers=script.servers) as store,
+            workers(network, store, script.workers, folder, options) as team,
+        ):
+            names = {"second": "every 1s", "second-once": "every 1s"} | (
+                {"minute": "* * * * *"} if script.minutes else {}
+            )
+            observer = Observer(store.own_url, list(names))
+            trouble = Trouble(team, store, script.pace, script.seed)
+            observer.start()
+            wrong: list[str] = []
+            try:
+                for worker in team:
+                    worker.start()
+                judged = _judged(observer, names, script)
+                say("\n".join(f"{j.job}: {len(j.slots)} slots, up to {format_slot(j.until)}" for j in judged))
+                trouble.start()
+                try:
+                    wrong += _wait(observer, judged, team, say)
+                finally:
+                    trouble.stop()
+                wrong += [said for worker in team if (said := worker.finish(30)) is not None]
+            finally:
+                observer.stop()
+            observer.evidence.read(folder / "record.jsonl")
+            return _result(script, observer, judged, trouble, team, wrong)
+
+
+def _judged(observer: Observer, names: dict[str, str], script: Script) -> list[Judged]:
+    """Which slots count: so many from the one on with which each job began."""
+    give_up_s = time.monotonic() + 60
+    while set(observer.first) != set(names):
+        assert time.monotonic() < give_up_s, f"not all jobs are served: {observer.first}"
+        time.sleep(0.05)
+    judged = []
+    for job, schedule in names.items():
+        after, count = observer.first[job], script.minutes if job == "minute" else script.slots
+        until = after
+        for _ in range(count):
+            following = parse(schedule).next_after(until)
+            assert following is not None
+            until = following
+        judged.append(Judged(job, schedule, job != "second-once", after, until))
+    return judged
+
+
+def _wait(observer: Observer, judged: list[Judged], team: list[Worker], say: Callable[[str], object]) -> list[str]:
+    """Until all slots have come and are done with; what was wrong, if that takes too long."""
+    last = max(j.until for j in judged)
+    give_up: datetime = last
+    said_s = time.monotonic()
+    while True:
+        left_s = give_up.timestamp() - time.time()
+        waiting = [j.job for j in judged if not observer.finished(j.job, j.until, done=j.at_least_once)]
+        if left_s < 0 and not waiting:
+            return []
+        if left_s < -PATIENCE_S:
+            return [f"{job} is not done with its slots {PATIENCE_S:g} s after the last" for job in waiting]
+        if fallen := [said for worker in team if (said := worker.fallen) is not None]:
+            return fallen
+        if time.monotonic() - said_s > 30:
+            said_s = time.monotonic()
+            say(f"{max(0.0, left_s):.0f} s to go, {len(observer.evidence.attempts)} attempts so far")
+        time.sleep(0.1)
+
+
+def _result(
+    script: Script, observer: Observer, judged: list[Judged], trouble: Trouble, team: list[Worker], wrong: list[str]
+) -> Result:
+    evidence = observer.evidence
+    offset_s = time.time() - SYSTEM_CLOCK.now().boot_s
+    cases = [Case(each, evidence, SKEW_S, lambda boot_s: boot_s + offset_s) for each in judged]
+    found = [*wrong, *trouble.faults, *(what for case in cases for what in violations(case))]
+    begun = Counter(attempt.worker for attempt in evidence.attempts.values() if attempt.begins)
+    runs = [(worker.id, worker.clock.name, worker.starts, begun[worker.id]) for worker in team]
+    return Result(script, [row(case) for case in cases], found, trouble.counts, runs)
