@@ -25,8 +25,10 @@ def as_html(comparison: Comparison) -> str:
     """The whole of it; well-formed XML as well, so that any program can check it."""
     parts = [
         "<!doctype html>",
-        '<html lang="en" xmlns="http://www.w3.org/1999/xhtml"><head><meta charset="utf-8"/>'
-        '<meta name="viewport" content="width=device-width"/>',
+        (
+            '<html lang="en" xmlns="http://www.w3.org/1999/xhtml"><head><meta charset="utf-8"/>'
+            '<meta name="viewport" content="width=device-width"/>'
+        ),
         f"<title>leasekit compare</title><style>{_STYLE}</style></head><body>",
         "<h1>Stores for leader election, side by side</h1>",
         f"<p>{_text(tables.settings_line(comparison))}.<br/>{_text(tables.machine_line(comparison))}.</p>",
@@ -36,8 +38,10 @@ def as_html(comparison: Comparison) -> str:
         '<p class="dim">The median, and in brackets the slowest or most of all rounds where they differ.</p>',
         "<h2>Promised</h2>",
         _table(*tables.promised(comparison)),
-        '<p class="dim">"Gone within": how long after its last renewal a lease of the granted ttl is surely gone, while '
-        "the store itself is well; a failover takes up to that, and what the next leader needs.</p>",
+        (
+            '<p class="dim">"Gone within": how long after its last renewal a lease of the granted ttl is surely gone, while '
+            "the store itself is well; a failover takes up to that, and what the next leader needs.</p>"
+        ),
         *_plots(comparison),
         "</body></html>\n",
     ]

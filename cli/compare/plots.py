@@ -22,7 +22,7 @@ _WIDEST_LABEL = 16
 _MOST_DOTS = 400
 # From here on a linear axis would press most of the dots into a corner.
 _LOGARITHMIC_FROM = 25.0
-_STEPS = (1, 2, 2.5, 5, 10)
+_STEPS = (1, 2, 5, 10)
 _MOST_MARKS = 8
 
 _LIGHT = {
@@ -93,7 +93,7 @@ class Axis:
             for step, scale in ((step, 10.0**exponent) for step in _STEPS)
             if self.high / (scale * step) <= _MOST_MARKS
         )
-        return [step * number for number in range(int(self.high / step) + 1)]
+        return [float(f"{step * number:.6g}") for number in range(int(self.high / step) + 1)]
 
     def _logarithmic_marks(self) -> list[float]:
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
@@ -118,13 +118,12 @@ def chart(metric: Metric, strips: Sequence[Strip], *, scale: float, unit: str) -
     axis = Axis.around([value for row in rows for value in (*row.samples, *([row.bound] if row.bound else []))])
     bottom = _TOP + _ROW * len(rows)
     title = f"{metric.title}, {unit}" if unit else metric.title
-    how = " (logarithmic)" if axis.logarithmic else ""
-    parts = [f'<text class="title" x="16" y="20">{escape(title)}<tspan class="dim">{how}</tspan></text>']
+    how = '<tspan class="dim" dx="6">(logarithmic)</tspan>' if axis.logarithmic else ""
+    parts = [f'<text class="title" x="16" y="20">{escape(title)}{how}</text>']
     for mark in axis.marks():
         x = axis.x(mark)
         parts.append(f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom + 5}"/>')
-        name = figures.number(mark)
-        parts.append(f'<text class="dim" text-anchor="middle" x="{x:.1f}" y="{bottom + 19}">{name}</text>')
+        parts.append(f'<text class="dim" text-anchor="middle" x="{x:.1f}" y="{bottom + 19}">{mark:g}</text>')
     parts += [_strip(axis, row, _TOP + _ROW * (number + 0.5)) for number, row in enumerate(rows)]
     return "".join(parts), bottom + _AXIS
 
