@@ -1,12 +1,13 @@
 # Everything runs from a virtual environment in .venv, made on first use; nothing is installed elsewhere.
 # PYTHON=python3.12 chooses the interpreter, WORKERS=8 how many tests run at a time, PYTEST="-k etcd" narrows them,
-# MODEL="--states 100000 PART-OF-A-NAME" what is explored.
+# MODEL="--states 100000 PART-OF-A-NAME" what is explored, ADVERSARY="--store etcd --rounds 5" what guards are tried by.
 
 # Most tests wait for a lease to end, so more workers than cores is right; too many, and tests that count seconds wait
 # for a core instead.
 WORKERS ?= 4
 PYTEST ?=
 MODEL ?=
+ADVERSARY ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SERVERS := .cache/servers
@@ -17,13 +18,14 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 endif
 
-.PHONY: demo test lint model servers bench docs clean help
+.PHONY: demo test lint model adversary servers bench docs clean help
 
 help:
 	@echo "make demo     an election to watch, on this machine"
 	@echo "make test     linters, types and all tests, against real servers"
 	@echo "make lint     linters and types"
 	@echo "make model    explore the election's state machine far (MODEL=... as for python -m model)"
+	@echo "make adversary  let stale leaders write, and see them refused (ADVERSARY=... as for python -m adversary)"
 	@echo "make servers  fetch etcd, Consul and the databases for the tests"
 	@echo "make bench    measure"
 	@echo "make docs     the documentation as a site, in build/site"
@@ -43,6 +45,9 @@ lint: $(VENV)/.dev
 
 model: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m model $(MODEL)
+
+adversary: $(VENV)/.dev servers
+	@PYTHONPATH=tests $(BIN)/python -m adversary $(ADVERSARY)
 
 servers:
 	@scripts/get-servers.sh $(SERVERS)
