@@ -1,6 +1,6 @@
 """One writer as a process: campaigns, and writes with the token it got until it is told to end, whoever leads by then.
 
-Usage: process.py TASK, a JSON object (`adversary.round` makes it). Obeys lines on its standard input: `stop` (stop yourself by SIGSTOP
+Usage: python -m adversary.process TASK, a JSON object (`adversary.round` makes it). Obeys lines on its standard input: `stop` (stop yourself by SIGSTOP
 between the check and the write of some attempt), `resign` (while the writing goes on), `end`.
 """
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import leasekit
+from adversary.player import PYTHONPATH
 from adversary.record import Held
 from leasekit import engine
 from leasekit.fencing import SqlFence
@@ -117,7 +118,8 @@ class HttpService:
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._folder = folder
-        server = ServerProcess([sys.executable, "-P", "-m", "adversary.service", folder], folder.with_suffix(".log"))
+        command = ["env", f"PYTHONPATH={PYTHONPATH}", sys.executable, "-P", "-m", "adversary.service", str(folder)]
+        server = ServerProcess(command, folder.with_suffix(".log"))
         stack.callback(server.kill)
         address, give_up_s = folder / "address", time.monotonic() + _READY_S
         while not address.exists():

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
-from adversary import process
 from adversary.disturbances import Disturbance, faketime, shifted_boot_clock
 from adversary.judge import FIRST, SECOND, Verdict, judge
+from adversary.moves import DISTURB
+from adversary.player import PYTHONPATH, Player
 from adversary.record import Held, Outcome, Record
 from adversary.resources import ELECTION, held_in_store
 from adversary.stage import Stage
 from adversary.stores import Place
-from support.pausing import pause
 
 GIVE_UP_S = 40.0
 """How long anything may take that ought to happen. Then the round goes on, and what it lacks shows in its result."""
@@ -34,10 +29,6 @@ WRITES_BEFORE = 3
 WRITES_AFTER = 3
 STALE_ATTEMPTS = 5
 """What a round waits for, of the first leader before and of both afterwards."""
-PAUSE_TTLS = 3.0
-WALL_STEPS_S = (-86_400, -3_600, -30, 30, 3_600, 86_400)
-_STARVED_RUNS_S = 0.01
-_STARVED_STOPS_TTLS = (0.2, 0.4)
 _POLL_S = 0.03
 
 
@@ -64,43 +55,6 @@ class Result:
     """The record, if anything is wrong."""
 
 
-class Player:
-    """A writer's process (`adversary.process`)."""
-
-    def __init__(self, command: Sequence[str], environment: dict[str, str], output: Path) -> None:
-        with output.open("ab") as file:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=file, stderr=file, text=True, env=environment
-            )
-        self.pid = self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it is stopped by a signal now."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-    def tell(self, order: str) -> None:
-        """Nothing happens if it has ended: the round shows that soon enough."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(f"{order}\n")
-            self._process.stdin.flush()
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-
-
 class Round:
     """One round as it is played."""
 
@@ -112,16 +66,16 @@ class Round:
         self.record = Record(self.folder / "record")
         self.wall_clock = self.folder / "wall-clock"
         self.missed: list[str] = []
-        self._players: list[Player] = []
+        self.players: dict[str, Player] = {}
         self._ending = False
         self._stage = stage
         self._stack = stack
         self._name = stage.new_name()
 
     def play(self) -> Result:
-        self.first = self._start(FIRST)
+        self._start(FIRST)
         self.wait(lambda: self.record.count(FIRST, Outcome.ACCEPTED) >= WRITES_BEFORE, "the first leader's writes")
-        self.second = self._start(SECOND)
+        self._start(SECOND)
         self.wait(lambda: (SECOND, "campaigns") in self.record.said, "a second candidate")
         time.sleep(self.random.uniform(0, self.plan.ttl_s))
         DISTURB[self.plan.disturbance](self)
@@ -135,6 +89,11 @@ class Round:
         verdict = judge(self.record.in_order, held, self.record.elected)
         return Result(self.plan, verdict, tuple(self.missed), self._account(held, verdict))
 
+    @property
+    def first(self) -> Player:
+        """The leader that is disturbed."""
+        return self.players[FIRST]
+
     def taken_over(self) -> bool:
         """Whether the second candidate was elected. A guard's lock may still keep it from writing."""
         return SECOND in self.record.elected
@@ -146,8 +105,8 @@ class Round:
             self.record.read()
             if what():
                 return True
-            for player in self._players:
-                assert self._ending or player.running, f"a writer has ended by itself\n{self._said()}"
+            for player in self.players.values():
+                assert self._ending or not player.ended(), f"a writer has ended by itself\n{self._said()}"
             if time.monotonic() > give_up_s:
                 break
             time.sleep(_POLL_S)
@@ -159,7 +118,7 @@ class Round:
         place = self.record.first_accepted(SECOND)
         return 0 if place is None else self.record.count(FIRST, *Outcome, stale_to=place)
 
-    def _start(self, writer: str) -> Player:
+    def _start(self, writer: str) -> None:
         plan, place, first = self.plan, self.place, writer == FIRST
         resource = {"guarded": plan.guarded}
         if plan.guard != "store":
@@ -175,9 +134,8 @@ class Round:
             "guard": "sql" if plan.guard == "sqlite" else plan.guard,
             "resource": resource,
         }
-        command = [sys.executable, "-P", _file(process), json.dumps(task)]
-        path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
-        environment = dict(os.environ) | {"PYTHONPATH": path.rstrip(os.pathsep)}
+        command = [sys.executable, "-P", "-m", "adversary.process", json.dumps(task)]
+        environment = dict(os.environ) | {"PYTHONPATH": PYTHONPATH}
         if first:
             command = [*place.first_command, *command]
             if plan.disturbance is Disturbance.BOOT_CLOCK:
@@ -186,8 +144,7 @@ class Round:
                 environment |= self._with_a_wall_clock_of_its_own()
         player = Player(command, environment, self.folder / "output")
         self._stack.callback(player.kill)
-        self._players.append(player)
-        return player
+        self.players[writer] = player
 
     def _with_a_wall_clock_of_its_own(self) -> dict[str, str]:
         self.step_wall_clock(0)
@@ -206,13 +163,11 @@ class Round:
 
     def _end(self) -> None:
         self._ending = True
-        players = {FIRST: self.first, SECOND: self.second}
-        for player in players.values():
+        for player in self.players.values():
             player.tell("end")
-        for writer, player in players.items():
-            # Who ends in the middle of a write leaves one without an answer.
-            elected = writer in self.record.elected
-            self.wait(lambda player=player: not player.running, f"the end of the {writer}", required=elected)  # type: ignore[misc]
+        for writer, player in self.players.items():
+            # Who still campaigns, or is in the middle of a write that takes for ever, does not hear it.
+            self.wait(player.ended, f"the end of the {writer}", required=writer in self.record.elected)
             player.kill()
         self.record.read()
 
@@ -239,86 +194,3 @@ def play(plan: Plan, stage: Stage) -> Result:
     except Exception as error:  # noqa: BLE001 - the other rounds go on
         broken = Verdict(0, 0, 0, 0, 0, (f"the round broke off: {error!r}",))
         return Result(plan, broken, (), "".join(traceback.format_exception(error)))
-
-
-def _pause(round: Round) -> None:
-    pause(round.first.pid, round.place.url)
-    _stay_paused(round)
-
-
-def _pause_between(round: Round) -> None:
-    round.first.tell("stop")
-    if round.wait(lambda: (FIRST, "stops") in round.record.said, "a pause between check and write"):
-        round.wait(lambda: round.first.stopped, "a stopped process")
-    _stay_paused(round)
-
-
-def _stay_paused(round: Round) -> None:
-    paused_s = time.monotonic()
-    pause_s = PAUSE_TTLS * round.plan.ttl_s
-    # A successor is to be elected meanwhile; if the pause keeps even that from it, as one within a transaction of SQLite
-    # does, no longer than twice as long.
-    round.wait(round.taken_over, "a successor", within_s=2 * pause_s, required=False)
-    time.sleep(max(0.0, paused_s + pause_s - time.monotonic()))
-    round.first.signal(signal.SIGCONT)
-
-
-def _cut(round: Round) -> None:
-    round.place.cut()
-    round.wait(lambda: round.record.count(SECOND, Outcome.ACCEPTED) > 0, "a successor that writes")
-    time.sleep(round.random.uniform(0, round.plan.ttl_s))
-    round.place.heal()
-
-
-def _starve(round: Round) -> None:
-    with _starved(round):
-        within_s = 4 * PAUSE_TTLS * round.plan.ttl_s
-        if round.wait(round.taken_over, "a successor", within_s=within_s, required=False):
-            time.sleep(round.random.uniform(0, round.plan.ttl_s))
-
-
-@contextmanager
-def _starved(round: Round) -> Iterator[None]:
-    enough = threading.Event()
-    chances = random.Random(round.random.getrandbits(32))
-
-    def starve() -> None:
-        while not enough.is_set():
-            round.first.signal(signal.SIGSTOP)
-            enough.wait(chances.uniform(*_STARVED_STOPS_TTLS) * round.plan.ttl_s)
-            round.first.signal(signal.SIGCONT)
-            enough.wait(_STARVED_RUNS_S)
-
-    thread = threading.Thread(target=starve, name="starves-a-leader")
-    thread.start()
-    try:
-        yield
-    finally:
-        enough.set()
-        thread.join()
-
-
-def _step_wall_clock(round: Round) -> None:
-    round.step_wall_clock(round.random.choice(WALL_STEPS_S))
-    time.sleep(round.random.uniform(0.5, 1.0) * round.plan.ttl_s)
-    round.first.tell("resign")
-
-
-def _kill_store_leader(round: Round) -> None:
-    round.place.kill_store_leader()
-
-
-DISTURB: dict[Disturbance, Callable[[Round], None]] = {
-    Disturbance.PAUSED: _pause,
-    Disturbance.PAUSED_BETWEEN: _pause_between,
-    Disturbance.CUT: _cut,
-    Disturbance.STARVED: _starve,
-    Disturbance.WALL_CLOCK: _step_wall_clock,
-    Disturbance.BOOT_CLOCK: _pause,
-    Disturbance.STORE_LEADER_KILLED: _kill_store_leader,
-}
-
-
-def _file(module: ModuleType) -> str:
-    assert module.__file__ is not None
-    return module.__file__

@@ -1,6 +1,6 @@
 """The HTTP service of the suite: `POST /guarded/ROUND` and `POST /plain/ROUND` append the body to the file ROUND.
 
-Usage: service.py FOLDER. Writes its address to FOLDER/address. `/guarded` stands behind a WsgiFence that is held until the
+Usage: python -m adversary.service FOLDER. Writes its address to FOLDER/address. `/guarded` stands behind a WsgiFence that is held until the
 answer was sent (`hold=True`), its marks in a FileFence per round.
 """
 
