@@ -21,15 +21,15 @@ endif
 .PHONY: demo test lint model adversary servers bench docs clean help
 
 help:
-	@echo "make demo     an election to watch, on this machine"
-	@echo "make test     linters, types and all tests, against real servers"
-	@echo "make lint     linters and types"
-	@echo "make model    explore the election's state machine far (MODEL=... as for python -m model)"
+	@echo "make demo       an election to watch, on this machine"
+	@echo "make test       linters, types and all tests, against real servers"
+	@echo "make lint       linters and types"
+	@echo "make model      explore the election's state machine far (MODEL=... as for python -m model)"
 	@echo "make adversary  let stale leaders write, and see them refused (ADVERSARY=... as for python -m adversary)"
-	@echo "make servers  fetch etcd, Consul and the databases for the tests"
-	@echo "make bench    measure"
-	@echo "make docs     the documentation as a site, in build/site"
-	@echo "make clean    remove all that was made here"
+	@echo "make servers    fetch etcd, Consul and the databases for the tests"
+	@echo "make bench      measure"
+	@echo "make docs       the documentation as a site, in build/site"
+	@echo "make clean      remove all that was made here"
 
 demo: $(VENV)/.package
 	@$(BIN)/leasekit demo
