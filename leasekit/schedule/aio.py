@@ -15,10 +15,11 @@ from leasekit.connection import shared
 from leasekit.errors import ConfigError
 from leasekit.schedule import current
 from leasekit.schedule.claims import Claimed
-from leasekit.schedule.job import DEFAULTS, Job, how_it_ended, under
+from leasekit.schedule.job import DEFAULTS, Job, under
 from leasekit.schedule.plan import Guarantee, Missed, Overlap
 from leasekit.schedule.records import Line, Outcome, SlotsRecord
 from leasekit.schedule.times import Schedule
+from leasekit.schedule.verdict import is_forked, verdict
 from leasekit.schedule.workers import Worker
 
 
@@ -61,7 +62,7 @@ class Run:
 
         A store that cannot be reached is tried until the lease has run out. A run without an end is taken for lost.
         """
-        if not self._finished:
+        if not self._finished and not is_forked(self.leadership):
             self._finished = True
             await _to_its_end(self._job.finish(self._claimed, outcome, detail))
             await self.leadership.resign()
@@ -75,7 +76,7 @@ class Run:
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._entered.close()
-        await self.finish(*how_it_ended(error, self.leadership))
+        await self.finish(*verdict(self.leadership, error))
 
     def __repr__(self) -> str:
         return (

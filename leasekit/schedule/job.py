@@ -8,19 +8,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from leasekit.connection import Connection
-from leasekit.errors import ConfigError, LeadershipLost
+from leasekit.errors import ConfigError
 from leasekit.leadership import LeadershipBase
 from leasekit.schedule.claims import Claimed, Claims
 from leasekit.schedule.dispatch import Dispatch
 from leasekit.schedule.plan import Policy
 from leasekit.schedule.records import Outcome, SlotsRecord
 from leasekit.schedule.times import Schedule, parse
+from leasekit.schedule.verdict import shortened
 from leasekit.schedule.workers import Registration, Worker, workers_of
 
 DEFAULTS = Policy()
 FIRED_EARLY_S = 1.0
 """What fires a process may do so a moment before the slot."""
-DETAIL_LENGTH = 200
 
 
 class Job:
@@ -62,7 +62,7 @@ class Job:
         return await self._dispatch.next_run()
 
     async def finish(self, run: Claimed, outcome: Outcome, detail: str | None) -> None:
-        await self._claims.finish(run, outcome, None if detail is None else detail[:DETAIL_LENGTH])
+        await self._claims.finish(run, outcome, detail and shortened(detail))
 
     async def give_up(self, run: Claimed) -> None:
         """Claimed for a caller who has gone."""
@@ -104,20 +104,6 @@ def under(leadership: LeadershipBase) -> Iterator[None]:
         yield
     finally:
         leadership._leave()
-
-
-def how_it_ended(error: BaseException | None, leadership: LeadershipBase) -> tuple[Outcome, str | None]:
-    """What to write down of a run whose body ended so."""
-    if (reason := leadership.reason) is not None:
-        return Outcome.LOST, reason.value
-    if error is None:
-        return Outcome.DONE, None
-    if isinstance(error, LeadershipLost):
-        return Outcome.LOST, error.reason.value
-    if not isinstance(error, Exception):  # an interrupt, a cancellation, an exit: not the job's own doing
-        return Outcome.LOST, type(error).__name__
-    text = str(error)
-    return Outcome.FAILED, f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _checked(slot: datetime) -> datetime:

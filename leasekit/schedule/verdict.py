@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from leasekit.core.records import RequestRecord
-from leasekit.errors import FencingRejected, LeadershipLost, LossReason
+from leasekit.errors import FencingRejected, LeadershipLost
 from leasekit.leadership import LeadershipBase
 from leasekit.schedule.records import Outcome
 from leasekit.schedule.times import format_slot
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("leasekit")
 
-DETAIL_MAX = 300
+DETAIL_LENGTH = 200
 """Characters of an error that are kept with the slot: all of it is in the log."""
 
 
@@ -30,28 +30,34 @@ class Exiting(Exception):
 
 
 def verdict(leadership: LeadershipBase, error: BaseException | None) -> tuple[Outcome, str | None]:
-    """What became of a run whose job ended with this error, or (None) returned while it still led.
+    """What became of a run that ended with this error, or (None) without one.
 
-    Whatever a job raises once its leadership is over is how it was stopped, and says nothing of the job itself.
+    Whatever is raised once the leadership is over is how the run was stopped, and says nothing of the job itself.
     """
-    if error is None:
-        return Outcome.DONE, None
-    error = error.wanted if isinstance(error, Exiting) else error
-    own_loss = isinstance(error, LeadershipLost | FencingRejected) and error.token == leadership.token
-    if leadership.valid and not own_loss:
-        cancelled = isinstance(error, asyncio.CancelledError)
-        return Outcome.FAILED, "cancelled" if cancelled else describe(error)
-    if isinstance(error, FencingRejected):
-        return Outcome.LOST, f"token {error.token} was refused, {error.highest} has been seen"
-    reason = error.reason if isinstance(error, LeadershipLost) else leadership.reason
-    return Outcome.LOST, f"leadership {reason.value}" if reason is not None else None
+    if (reason := leadership.reason) is not None:
+        return Outcome.LOST, reason.value
+    match error.wanted if isinstance(error, Exiting) else error:
+        case None:
+            return Outcome.DONE, None
+        case LeadershipLost(election=leadership.election, token=leadership.token) as loss:
+            return Outcome.LOST, loss.reason.value
+        case FencingRejected(token=leadership.token) as refused:
+            return Outcome.LOST, f"its token was refused, {refused.highest} has been seen"
+        case Exception() | SystemExit() as failure:
+            return Outcome.FAILED, describe(failure)
+        case other:  # an interrupt, a cancellation: not the job's own doing
+            return Outcome.LOST, type(other).__name__
 
 
 def describe(error: BaseException) -> str:
     """An error in one line."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    text = " ".join(text.split())
-    return text if len(text) <= DETAIL_MAX else text[: DETAIL_MAX - 3] + "..."
+    return shortened(" ".join(text.split()))
+
+
+def shortened(detail: str) -> str:
+    """As much of it as is kept with the slot."""
+    return detail if len(detail) <= DETAIL_LENGTH else detail[: DETAIL_LENGTH - 3] + "..."
 
 
 def ask_to_stop(leadership: LeadershipBase) -> None:
@@ -65,7 +71,7 @@ def ask_to_stop(leadership: LeadershipBase) -> None:
 
 def is_forked(leadership: LeadershipBase) -> bool:
     """Whether this is a fork of the process that runs the slot: then the parent alone writes its outcome."""
-    return leadership.reason is LossReason.FORKED
+    return leadership._pid != os.getpid()
 
 
 def tell(run: slots.Run | aio.Run, outcome: Outcome, detail: str | None, error: BaseException | None) -> None:
