@@ -78,8 +78,15 @@ class Claims:
     def time(self) -> StoreTime:
         """What time it is; asked anew after a fork."""
         if self._times is None or self._times[0] != os.getpid():
-            connection, unchecked = self.connection, self.policy.allow_unchecked_clock
-            self._times = os.getpid(), StoreTime(connection.store, connection.clock, unchecked=unchecked)
+            self._times = (
+                os.getpid(),
+                StoreTime(
+                    self.connection.store,
+                    self.connection.clock,
+                    max_skew_s=self.policy.max_skew_s,
+                    unchecked=self.policy.allow_unchecked_clock,
+                ),
+            )
         return self._times[1]
 
     async def look(self, *elections: str) -> Look:

@@ -33,11 +33,15 @@ class _Reading:
 
 
 class StoreTime:
-    """Reads the store's time. `unchecked`: go by this machine's clock where the store has none."""
+    """Reads the store's time, and keeps the time shown within `max_skew_s` of it.
 
-    def __init__(self, store: Store, clock: Clock, *, unchecked: bool) -> None:
+    `unchecked`: go by this machine's clock where the store has none.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, max_skew_s: float, unchecked: bool) -> None:
         self._store = store
         self._clock = clock
+        self._max_skew_s = max_skew_s
         self._unchecked = unchecked
         self._reading: _Reading | None = None
 
@@ -48,6 +52,7 @@ class StoreTime:
             store_s = reading.now_s(self._clock.now())
             if abs(wall_s - store_s) > reading.exact_to_s + TOLERANCE_S:
                 wall_s = store_s
+            wall_s = min(wall_s, store_s + self._max_skew_s)
         return datetime.fromtimestamp(wall_s, UTC)
 
     async def refresh(self) -> None:
