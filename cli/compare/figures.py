@@ -59,3 +59,8 @@ def number(value: float) -> str:
     if size >= 0.995:
         return f"{value:.2f}"
     return f"{value:.2g}" if size >= 0.01 else f"{value:.3f}"
+
+
+def printable(text: str) -> str:
+    """Without what could break a line or send a terminal astray: servers may say anything."""
+    return "".join(char if char.isprintable() else "?" for char in text)

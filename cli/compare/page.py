@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from leasekit.cli.compare import tables
+from leasekit.cli.compare import figures, tables
 from leasekit.cli.compare.metrics import Metric
 from leasekit.cli.compare.plots import Strip, as_svg, chart
 from leasekit.cli.compare.results import Comparison
@@ -98,4 +98,4 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    return escape("".join(char if char.isprintable() else "?" for char in text))
+    return escape(figures.printable(text))

@@ -101,8 +101,8 @@ class Axis:
             marks = [step * 10.0**decade for decade in decades for step in steps]
             within = [mark for mark in marks if self.low <= mark <= self.high]
             if len(within) <= _MOST_MARKS:
-                break
-        return within
+                return within
+        return within[:: math.ceil(len(within) / _MOST_MARKS)]
 
 
 def chart(metric: Metric, strips: Sequence[Strip], *, scale: float, unit: str) -> tuple[str, float]:
@@ -119,7 +119,7 @@ def chart(metric: Metric, strips: Sequence[Strip], *, scale: float, unit: str) -
     bottom = _TOP + _ROW * len(rows)
     title = f"{metric.title}, {unit}" if unit else metric.title
     how = '<tspan class="dim" dx="6">(logarithmic)</tspan>' if axis.logarithmic else ""
-    parts = [f'<text class="title" x="16" y="20">{escape(title)}{how}</text>']
+    parts = [f'<text class="title" x="16" y="20">{_text(title)}{how}</text>']
     for mark in axis.marks():
         x = axis.x(mark)
         parts.append(f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom + 5}"/>')
@@ -137,14 +137,14 @@ def as_svg(charts: Sequence[tuple[str, float]], about: str) -> str:
         height += tall
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="lc" role="img" viewBox="0 0 {WIDTH} {height:g}" '
-        f'width="{WIDTH}" height="{height:g}"><title>{escape(about)}</title><style>{STYLE}</style>'
+        f'width="{WIDTH}" height="{height:g}"><title>{_text(about)}</title><style>{STYLE}</style>'
         f'<rect class="ground" width="{WIDTH}" height="{height:g}"/>{"".join(drawn)}</svg>\n'
     )
 
 
 def _strip(axis: Axis, row: Strip, y: float) -> str:
     label = row.label if len(row.label) <= _WIDEST_LABEL else f"{row.label[: _WIDEST_LABEL - 3]}..."
-    parts = [f'<text x="16" y="{y + 4:g}">{escape(label)}</text>']
+    parts = [f'<text x="16" y="{y + 4:g}">{_text(label)}</text>']
     found = figures.summary(row.samples)
     if found is None:
         return "".join(parts)
@@ -152,7 +152,7 @@ def _strip(axis: Axis, row: Strip, y: float) -> str:
         name: figures.number(getattr(found, name))
         for name in ("least", "lower_quartile", "median", "upper_quartile", "most")
     }
-    parts.append(f"<g><title>{escape(_told(row, said))}</title>")
+    parts.append(f"<g><title>{_text(_told(row, said))}</title>")
     low, high = axis.x(found.lower_quartile), axis.x(found.upper_quartile)
     parts.append(
         f'<rect class="box" x="{low:.1f}" y="{y - _BOX / 2:g}" width="{max(high - low, 1):.1f}" height="{_BOX}" rx="2"/>'
@@ -188,3 +188,7 @@ def _thinned(samples: Sequence[float]) -> Sequence[float]:
 def _jitter(number: int) -> float:
     """Spreads dots evenly up and down without chance: multiples of the golden ratio."""
     return ((number * 0.6180339887) % 1 - 0.5) * _SPREAD
+
+
+def _text(text: str) -> str:
+    return escape(figures.printable(text))

@@ -13,26 +13,23 @@ from leasekit.cli.compare.results import Comparison, StoreResult
 
 FAILOVER = next(metric for metric in METRICS if metric.name == "failover_s")
 _SCENARIO_TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
-_UNIT_NAMES = {
-    Unit.COUNT: "",
-    Unit.BYTES: "B",
-    Unit.PER_MINUTE: "",
-    Unit.PERCENT: "%",
-    Unit.MIB: "MiB",
-    Unit.YES: "",
-    Unit.TIMES: "",
-}
+_UNIT_NAMES = {Unit.BYTES: "B", Unit.PERCENT: "%", Unit.MIB: "MiB"}
 
 
 def as_text(comparison: Comparison) -> str:
     """The whole of it."""
     parts = [machine_line(comparison), settings_line(comparison), ""]
     if comparison.metrics:
-        parts += [render.table(*measured(comparison)), "", "median, and the slowest or most where rounds differ", ""]
+        parts += [_table(*measured(comparison)), "", "median, and the slowest or most where rounds differ", ""]
     if any(store.promises for store in comparison.stores):
-        parts += [render.table(*promised(comparison)), ""]
-    parts += [f"{subject}: {text}" for subject, text in remarks(comparison)]
+        parts += [_table(*promised(comparison)), ""]
+    parts += [figures.printable(f"{subject}: {text}") for subject, text in remarks(comparison)]
     return "\n".join(parts).rstrip("\n")
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [[figures.printable(cell) for cell in row] for row in rows]
+    return render.table([figures.printable(head) for head in heads], cells)
 
 
 def measured(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -115,7 +112,7 @@ def settings_line(comparison: Comparison) -> str:
 def scale_of(metric: Metric, of_stores: Sequence[Sequence[float]]) -> tuple[float, str]:
     """By what the samples are multiplied for people, and the name of that unit: the same along a row."""
     if metric.unit is not Unit.SECONDS:
-        return 1.0, _UNIT_NAMES[metric.unit]
+        return 1.0, _UNIT_NAMES.get(metric.unit, "")
     medians = [found.median for samples in of_stores if (found := figures.summary(samples)) is not None]
     return (1000.0, "ms") if max(medians, default=0.0) < 1 else (1.0, "s")
 
