@@ -43,6 +43,7 @@ class Relay:
         self._events: queue.SimpleQueue[Event | threading.Event | None] = queue.SimpleQueue()
         self._starting = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._ended = False
         self._missed = 0
         self._failing = False
 
@@ -59,14 +60,18 @@ class Relay:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the listener has heard what was put; False if that takes longer than `timeout_s` seconds."""
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:
             return self._events.empty()
+        if self._ended:
+            self._thread.join(timeout_s)
+            return not self._thread.is_alive()
         heard = threading.Event()
         self._events.put(heard)
         return heard.wait(timeout_s)
 
     def end(self) -> None:
         """Let the thread end when it has brought what waits."""
+        self._ended = True
         self._events.put(None)
 
     def forked(self) -> None:

@@ -176,6 +176,7 @@ class Instrumented:
         """Tell OpenTelemetry no more. Leaderships that go on end as spans now, without a reason."""
         for stop in self._stop:
             stop()
+        self.flush()
         self._instruments.end()
         self._spans.end_all()
 
@@ -193,4 +194,4 @@ def instrument(
 
 
 def _ns(wall_s: float) -> int:
-    return int(wall_s * 1e9)
+    return round(wall_s * 1e6) * 1000  # a float has no more digits

@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from leasekit.observability import live
 from leasekit.observability.events import RENEWAL_BUCKETS_S, Elected, Ended, Event, Refused, Renewal
 from leasekit.observability.hub import HUB, Relay
-from leasekit.observability.names import Names
+from leasekit.observability.names import OTHERS, Names
 
 SCRAPE_WAITS_S = 0.5
 """At most, for what happened before the scrape to be counted in it."""
@@ -81,7 +81,7 @@ class _Collector:
         is_leader, transitions, renewals, remaining, refusals, waiting = families = _families()
         standings = {standing.election: standing for standing in live.standings()}
         # Who led here once is shown as not leading, and does not just vanish.
-        once = {election for election, _ in list(self._transitions)}
+        once = {election for election, _ in list(self._transitions)} - {OTHERS}
         for election in sorted({*standings, *once}):
             if self._elections(election) != election:
                 continue  # one of too many: only counted

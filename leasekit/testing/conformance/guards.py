@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 
 from leasekit.errors import ConfigError, FencingRejected
+from leasekit.observability.events import Event, Refused
+from leasekit.observability.hub import HUB, subscribe
 
 NO_TOKENS = [-1, 2**63, True, 1.5, "7", None]
 
@@ -36,6 +38,8 @@ class GuardConformance:
     """How often a race is run."""
     writers = 6
     """How many take part."""
+    tells_here = True
+    """Whether refusals are made in this process. False for a guard that judges in another one."""
 
     async def write(
         self, resource: str, token: int, value: str, *, election: str | None = None, also: Collection[str] = ()
@@ -99,6 +103,21 @@ class GuardConformance:
         await self.write(resource, 41, "before")
         with pytest.raises(FencingRejected, match="leasekit fence rebase --above 41"):
             await self.write(resource, 3, "after")
+
+    async def test_a_refusal_is_told_to_whoever_listens(self, resource: str) -> None:
+        if not self.tells_here:
+            pytest.skip("refusals are made in another process")
+        told: list[Event] = []
+        stop = subscribe(told.append)
+        try:
+            await self.write(resource, 9, "new", election="reports")
+            with pytest.raises(FencingRejected):
+                await self.write(resource, 4, "old", election="reports")
+            assert await asyncio.to_thread(HUB.flush, 10.0)
+        finally:
+            stop()
+        refusals = [event for event in told if isinstance(event, Refused) and event.resource == resource]
+        assert refusals == [Refused(resource, "reports", 4, 9)], "raise what Rule.refusal (or `refused`) returns"
 
     async def test_a_refused_writer_is_refused_again(self, resource: str) -> None:
         await self.write(resource, 5, "new")

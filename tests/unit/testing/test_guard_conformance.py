@@ -106,6 +106,13 @@ class _KnowsOneElectionOnly(_Wrong):
         return Rule.of(rule.resource, rule.election).judge(token, seen)
 
 
+class _TellsNobody(_Wrong):
+    def judge(self, rule: Rule, token: int, seen: Mark | None) -> Mark:
+        if seen is not None and token < seen.token:
+            raise FencingRejected(token, seen.token, resource=rule.resource)
+        return rule.judge(token, seen)
+
+
 class _TakesAnyName(_Wrong):
     async def write(
         self, resource: str, token: int, value: str, *, election: str | None = None, also: Collection[str] = ()
