@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from leasekit.errors import ConfigError
-from leasekit.schedule.store_time import READ_AGAIN_S, StoreTime
+from leasekit.schedule.store_time import READ_AGAIN_S, READ_AGAIN_SOON_S, StoreTime
 from leasekit.store import ServerTime
 from leasekit.testing import ManualClock
 
@@ -48,10 +48,50 @@ async def test_a_clock_is_corrected_only_where_it_is_surely_wrong(wall_off_s: fl
     assert time.now() == true(shown_off_s)
 
 
-async def test_the_time_shown_is_never_further_ahead_than_the_skew_that_is_allowed() -> None:
-    time, _, _ = times(0.9, max_skew_s=0.5)
+@pytest.mark.parametrize(("max_skew_s", "shown_off_s"), [(2.0, 0.9), (1.5, 0.5), (0.5, -0.5)])
+async def test_the_time_shown_is_never_further_ahead_than_the_skew_that_is_allowed(
+    max_skew_s: float, shown_off_s: float
+) -> None:
+    """Whatever a coarse answer leaves open counts against it."""
+    time, _, _ = times(0.9, max_skew_s=max_skew_s)
     await time.refresh()
-    assert time.now() == true(0.5)
+    assert time.now() == true(shown_off_s)
+
+
+@pytest.mark.parametrize("wall_off_s", [-90.0, 0.0, 1.0, 2.5, 3.2, 90.0])
+@pytest.mark.parametrize("told_after_s", [0.0, 3.0])
+async def test_however_long_an_answer_takes_the_time_shown_is_not_too_far_ahead(
+    wall_off_s: float, told_after_s: float
+) -> None:
+    time, store, clock = times(wall_off_s)
+    told = store.server_time
+
+    async def slow(*, timeout_s: float) -> ServerTime | None:
+        clock.advance(told_after_s)
+        answer = await told(timeout_s=timeout_s)
+        clock.advance(3.0 - told_after_s)
+        return answer
+
+    store.server_time = slow  # type: ignore[method-assign]
+    await time.refresh()
+    assert time.now() <= true(3 + 2)
+    if wall_off_s == 0:
+        assert true(3 - 3) <= time.now() <= true(3)
+
+
+async def test_an_answer_that_was_slow_is_asked_for_again_before_long() -> None:
+    time, store, clock = times(0)
+    told = store.server_time
+
+    async def slow(*, timeout_s: float) -> ServerTime | None:
+        clock.advance(1)
+        return await told(timeout_s=timeout_s)
+
+    store.server_time = slow  # type: ignore[method-assign]
+    await time.refresh()
+    clock.advance(READ_AGAIN_SOON_S + 0.1)
+    await time.refresh()
+    assert store.asked == 2
 
 
 async def test_a_clock_that_jumps_between_two_readings_is_found_out_without_a_request() -> None:
