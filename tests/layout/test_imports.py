@@ -22,7 +22,7 @@ _FLOORS: list[set[str]] = [
         *(f"leasekit.observability.{module}" for module in ("events", "hub", "logs", "store_news")),
     },
     set(),
-    {"leasekit.cli", "leasekit.testing", "leasekit.__main__"},
+    {"leasekit.cli", "leasekit.testing", "leasekit.integrations.pytest", "leasekit.__main__"},
 ]  # fmt: skip
 _FACES = 4
 
@@ -40,6 +40,7 @@ _PURE = {
     "leasekit.audit",
     "leasekit.core",
     *(f"leasekit.backends.raft.{room}" for room in ("core", "kv", "server", "wire")),
+    *(f"leasekit.cli.compare.{part}" for part in ("figures", "metrics", "page", "plots", "results", "tables")),
 }
 _WALL_CLOCKS = {"now", "utcnow", "today"}
 
@@ -103,11 +104,12 @@ def test_nothing_names_a_backend() -> None:
 
 
 def test_nothing_but_the_command_line_imports_the_command_line_and_nothing_but_tests_the_test_kit() -> None:
+    plugin = "leasekit.integrations.pytest"  # loaded by tests alone: the test kit as fixtures
     wrong = [
         f"{module.at(line)} imports {imported}"
         for private in ("leasekit.cli", "leasekit.testing")
         for module in modules()
-        if not _within(module.name, {private}) and module.name != "leasekit.__main__"
+        if not _within(module.name, {private}) and module.name not in {"leasekit.__main__", plugin}
         for imported, line in module.imports()
         if _within(imported, {private})
     ]
@@ -161,6 +163,8 @@ def test_dependencies_beyond_the_core_stay_in_their_backends() -> None:
         "leasekit.observability.prometheus": {"prometheus_client"},
         "leasekit.observability.opentelemetry": {"opentelemetry"},
         "leasekit.testing": {"pytest", "hypothesis"},
+        "leasekit.integrations.pytest": {"pytest"},
+        "leasekit.integrations.apscheduler": {"apscheduler"},
         "leasekit.cli": {"rich", "sqlalchemy", "prometheus_client"},
     }
     wrong = [

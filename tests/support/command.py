@@ -56,6 +56,11 @@ class Running:
             assert line or self.process.poll() is None, f"ended before it said {word!r}: {self._errors.read_text()}"
         return line
 
+    @property
+    def complaints(self) -> str:
+        """What it has written to standard error so far."""
+        return self._errors.read_text()
+
     def signal(self, number: signal.Signals) -> None:
         if number is signal.SIGSTOP:
             pause(self.pid, self._store_url)
