@@ -30,6 +30,8 @@ from leasekit.tenure import Tenure
 
 TIMEOUT_S = 5.0
 FINISH_TIMEOUT_S = 5.0
+STOPPED_HERE = "stop"
+"""The wish of a worker that ends, and stops its runs. It never stands in the store."""
 
 Planner = Callable[[View], plan.Step | plan.Refuse]
 
@@ -141,11 +143,13 @@ class Claims:
     async def finish(self, run: Claimed, outcome: Outcome, detail: str | None) -> bool:
         """Write down how the run ended, then let go of its leadership. The work has stopped.
 
-        False: the store could not be reached while this was the leader; the next who leads takes the run for lost.
+        False: the store could not be reached while this was the leader; the next who leads takes the run for lost. So
+        it is with one that is to be attempted again: it is left without an end, to be found.
         """
         written = False
+        again = outcome is Outcome.LOST and self.policy.guarantee == "at_least_once" and not _was_asked(run.tenure)
         try:
-            written = await self._write_end(run, outcome, detail)
+            written = not again and await self._write_end(run, outcome, detail)
         finally:
             await run.election.release(run.tenure, RELEASE_TIMEOUT_S)
             if run.election is not self.own:
@@ -247,6 +251,11 @@ class Claims:
         return ElectionCore(
             name, connection=self.connection, id=self._given_id, ttl_s=self.policy.ttl_s, priority=0, meta=None
         )
+
+
+def _was_asked(tenure: Tenure) -> bool:
+    """Whether an operator, or a later slot, wanted the run to end: then it is not begun again."""
+    return tenure.wish is not None and tenure.wish.action != STOPPED_HERE
 
 
 def _line_of(record: SlotsRecord | None, token: int) -> Line | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from leasekit.core.records import RequestRecord
 from leasekit.errors import FencingRejected, LeadershipLost
 from leasekit.leadership import LeadershipBase
+from leasekit.schedule.claims import STOPPED_HERE
 from leasekit.schedule.records import Outcome
 from leasekit.schedule.times import format_slot
 
@@ -66,7 +67,7 @@ def ask_to_stop(leadership: LeadershipBase) -> None:
     The leadership is let go of once the work has ended, not before.
     """
     if leadership.valid:
-        leadership.tenure.ask(RequestRecord(leadership.token, "resign", None))
+        leadership.tenure.ask(RequestRecord(leadership.token, STOPPED_HERE, None))
 
 
 def is_forked(leadership: LeadershipBase) -> bool:
