@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sqlite3
@@ -10,8 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -78,7 +79,14 @@ class Worker:
     """One worker, started anew after each kill: on its host, with its clock."""
 
     def __init__(
-        self, id: str, host: Host, clock: WrongClock, store: Place, folder: Path, options: Sequence[str]
+        self,
+        id: str,
+        host: Host,
+        clock: WrongClock,
+        store: Place,
+        folder: Path,
+        options: Sequence[str],
+        spawner: Executor,
     ) -> None:
         self.id = id
         self.clock = clock
@@ -88,6 +96,7 @@ class Worker:
         self._record = folder / "record.jsonl"
         self._record.touch()
         self._options = options
+        self._spawner = spawner
         self._process: subprocess.Popen[str] | None = None
         self.starts = 0
 
@@ -95,14 +104,14 @@ class Worker:
         """Run it; it must not run."""
         assert self._process is None, f"{self.id} runs"
         command: list[str | Path] = [sys.executable, WORKER, self._store.url, self._record, self.id, *self._options]
+        path = os.pathsep.join([str(WORKER.parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path, **self.clock.environment()}
         with (self._folder / f"{self.id}.out").open("a") as output:
-            self._process = self._host.popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "PYTHONPATH": str(WORKER.parents[1]), **self.clock.environment()},
+            start = partial(
+                self._host.popen, command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
             )
+            # In a thread that stays: the kernel kills a worker when the thread ends that has started it.
+            self._process = self._spawner.submit(start).result()
         self.starts += 1
 
     def kill(self) -> None:
@@ -164,10 +173,13 @@ class Worker:
 def workers(network: Network, store: Place, count: int, folder: Path, options: Sequence[str]) -> Iterator[list[Worker]]:
     """So many workers, not yet started. On SQLite all share this machine's clock, which is that store's time too."""
     clocks = wrong_clocks(count, folder) if store.checks_clocks else [WrongClock("right")] * count
-    made = [Worker(f"w{number}", network.host(), clock, store, folder, options) for number, clock in enumerate(clocks)]
-    try:
-        yield made
-    finally:
-        for worker in made:
-            with contextlib.suppress(ProcessLookupError):
+    with ThreadPoolExecutor(1) as spawner:
+        made = [
+            Worker(f"w{number}", network.host(), clock, store, folder, options, spawner)
+            for number, clock in enumerate(clocks)
+        ]
+        try:
+            yield made
+        finally:
+            for worker in made:
                 worker.kill()
