@@ -30,11 +30,12 @@ class _Fed:
         self._orders: queue.SimpleQueue[datetime | Exception] = queue.SimpleQueue()
         self._next = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=600)
 
-    def feed(self) -> datetime:
-        """Let one more slot come; returns it."""
-        self._next += timedelta(seconds=1)
-        self._orders.put(self._next)
-        return self._next
+    def feed(self, slot: datetime | None = None) -> datetime:
+        """Let one more slot come, or this one again; returns it."""
+        if slot is None:
+            slot = self._next = self._next + timedelta(seconds=1)
+        self._orders.put(slot)
+        return slot
 
     def fail(self, error: Exception) -> None:
         """Let the next waiting for a slot end so."""

@@ -334,6 +334,56 @@ def test_errors_that_waiting_does_not_mend_end_serving(
     assert serving.ended() is error
 
 
+# At least once.
+
+
+def test_a_lost_run_can_be_attempted_again_under_a_higher_token(store: leasekit.ConnectedStore) -> None:
+    slots, lose = FedSlots("nightly", store, guarantee="at_least_once"), threading.Event()
+    lose.set()
+
+    def job() -> None:
+        if lose.is_set():
+            depose(store)
+            leasekit.current().wait_lost(LONG_S)
+            lose.clear()
+
+    serving = Serving(worker(slots, job))
+    slot = slots.feed()
+    wait_for(lambda: not lose.is_set())
+    slots.feed(slot)
+    until_finished(slots, 2)
+    assert serving.end() is None
+    first, second = slots.lines()
+    assert (first.slot, first.attempt, first.outcome) == (slot, 1, Outcome.LOST)
+    assert (second.slot, second.attempt, second.outcome) == (slot, 2, Outcome.DONE)
+    assert first.token is not None and second.token is not None and second.token > first.token
+
+
+def test_a_run_that_was_stopped_with_its_worker_can_be_attempted_again(store: leasekit.ConnectedStore) -> None:
+    slots = FedSlots("nightly", store, guarantee="at_least_once")
+    serving = Serving(worker(slots, check_for_ever), drain_s=0)
+    slot = slots.feed()
+    wait_for(lambda: slots.lines())
+    assert serving.end() is None
+    again = slots.real.claim(slot)
+    assert again is not None
+    with again:
+        assert again.attempt == 2
+    assert [line.outcome for line in slots.lines()] == [Outcome.LOST, Outcome.DONE]
+
+
+def test_a_run_that_an_operator_ended_is_not_attempted_again(store: leasekit.ConnectedStore) -> None:
+    slots = FedSlots("nightly", store, guarantee="at_least_once")
+    serving = Serving(worker(slots, check_for_ever))
+    slot = slots.feed()
+    wait_for(lambda: slots.lines())
+    assert leasekit.Election("nightly", store).ask_to_resign(LONG_S)
+    until_finished(slots, 1)
+    assert serving.end() is None
+    assert slots.real.claim(slot) is None
+    assert [(line.outcome, line.detail) for line in slots.lines()] == [(Outcome.LOST, "resigned")]
+
+
 # Processes.
 
 
