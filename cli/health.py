@@ -51,8 +51,8 @@ class HealthServer:
 
     def __init__(self, address: str, election: str) -> None:
         host, port = parse_address(address)
-        self._health = Health(election, campaigns=True, more=_metrics())
         self._socket = _listening(address, host, port)
+        self._health = Health(election, campaigns=True, more=_metrics())
         self._loop = asyncio.new_event_loop()
         self._serving: dict[asyncio.Task[None], None] = {}  # in the order in which they came
         self._thread = threading.Thread(target=self._run, name="leasekit-health", daemon=True)
