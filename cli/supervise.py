@@ -23,10 +23,6 @@ from leasekit.watchdog.supervision import Cause
 if TYPE_CHECKING:
     from leasekit.cli.run import Terms
 
-# How stale the watchdog's deadline may be. No wait here may be longer: none of them counts suspend.
-LOOK_EVERY_S = 0.1
-SHORTEST_LOOK_S = 0.01
-
 
 def run_elected(
     store: Session,
@@ -64,7 +60,7 @@ def run_elected(
 def make_guard(core: ElectionCore, terms: Terms, environment: Mapping[str, str]) -> Guard:
     """The watchdog of the command, standing by."""
     own = {"LEASEKIT_ELECTION": core.name, "LEASEKIT_ID": core.id}
-    return Guard(terms.command, {**environment, **own}, grace_s=terms.grace_s)
+    return Guard(terms.command, {**environment, **own}, ttl_s=terms.ttl_s, grace_s=terms.grace_s)
 
 
 def _watch_over(guard: Guard, tenure: Tenure, signals: Signals, requests: list[RequestRecord]) -> End:
@@ -81,7 +77,8 @@ def _watch_over(guard: Guard, tenure: Tenure, signals: Signals, requests: list[R
         if not stopping and (requests or tenure.loss is not None):
             stopping = True
             guard.stop()
-        signals.wait(guard.fileno(), min(LOOK_EVERY_S, max(tenure.remaining_s, SHORTEST_LOOK_S)))
+        # Bounds also how stale the watchdog's deadline may be. No wait here may be longer: none of them counts suspend.
+        signals.wait([guard.fileno()], guard.sleep_s())
     return end
 
 

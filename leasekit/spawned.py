@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from leasekit.clock import SYSTEM_CLOCK, Instant
 from leasekit.core.lease import Belief
 from leasekit.errors import ConfigError, LossReason
-from leasekit.stopping import LONGEST_SLEEP_S, StopSignal, lost
+from leasekit.stopping import StopSignal, lost
 from leasekit.sync import Leadership
 from leasekit.tenure import Tenure
 from leasekit.watchdog.guard import Died, End, Guard
@@ -98,7 +98,7 @@ def run_in_process(
             payload = _framed(pickle.dumps(preparation)) + _framed(_pickled(task, "the arguments"))
             theirs.set_inheritable(True)
             command = [sys.executable, "-c", _BOOT.format(fd=theirs.fileno())]
-            guard = Guard(command, None, grace_s=grace_s, adopt=False)
+            guard = Guard(command, None, ttl_s=leadership.ttl_s, grace_s=grace_s, adopt=False)
             guard.begin(deadline)
         talk = _Talk(ours, payload)
         reason, end = _supervise(guard, talk, stop, tenure)
@@ -126,7 +126,7 @@ def _supervise(guard: Guard, talk: _Talk, stop: StopSignal, tenure: Tenure) -> t
             if not stopped and (deadline := tenure.deadline) is not None:
                 guard.extend(deadline)
                 talk.extend(deadline)
-            select.select([guard], [], [], LONGEST_SLEEP_S)
+            select.select([guard], [], [], guard.sleep_s())
             end = guard.step()
             if end is not None:
                 if isinstance(end, Died | NotStarted) and reason is None:
@@ -136,7 +136,7 @@ def _supervise(guard: Guard, talk: _Talk, stop: StopSignal, tenure: Tenure) -> t
         # Ctrl-C here: the work ends before the leadership is released.
         guard.stop()
         while guard.step() is None:
-            select.select([guard], [], [], LONGEST_SLEEP_S)
+            select.select([guard], [], [], guard.sleep_s())
         raise
     finally:
         guard.close()

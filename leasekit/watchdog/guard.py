@@ -30,13 +30,14 @@ from leasekit.watchdog.messages import (
     Stop,
     Suspended,
 )
+from leasekit.watchdog.supervision import SLEEP_MAX_S, kill_lead_s, stand_in_lead_s
 
 __all__ = ["Died", "End", "Ended", "Guard", "NotStarted"]
 
 # A watchdog that has not reported an end this long after it was seen to be overdue, or not gone after its report, is
 # stuck. Counted from the look and not from the deadline: after a pause of the whole machine both processes are late.
 WATCHDOG_LATE_S = 2.0
-LOOK_AGAIN_S = 0.005
+LOOK_AGAIN_S = 0.01
 
 # `-I`: nothing from the working directory or PYTHONPATH can stand in for a module. `-S`: half the start-up time.
 _BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from leasekit.watchdog.process import main; main(sys.argv[1:])"
@@ -57,17 +58,26 @@ class Guard:
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str] | None, *, grace_s: float, adopt: bool = True
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None,
+        *,
+        ttl_s: float,
+        grace_s: float,
+        adopt: bool = True,
     ) -> None:
         """Start the watchdog.
 
+        `ttl_s`: of the lease, which decides how long before its deadline the command is killed.
         `adopt`: whether this process exists for the command alone, so that it may take in orphans, stop when the command
-        is suspended, and hand its terminal over. A user's program does none of that for the sake of one job.
+        is suspended, hand its terminal over, and go before other processes to kill it. A user's program does none of
+        that for the sake of one job.
         """
         if sys.platform == "linux" and not Path("/proc/self/stat").exists():
             raise ConfigError("/proc", "is not mounted; the watchdog needs it to find what a command leaves behind")
         self._command = command
         self._environment = None if environment is None else dict(environment)
+        self._ttl_s = ttl_s
         self._grace_s = grace_s
         self._adopt = adopt
         if adopt:
@@ -84,7 +94,8 @@ class Guard:
         with theirs:
             theirs.set_inheritable(True)
             package_root = Path(leasekit.__file__).parent.parent
-            arguments = [str(package_root), str(theirs.fileno()), str(os.getpid()), str(self._grace_s), *self._command]
+            timing = [str(self._grace_s), str(kill_lead_s(self._ttl_s))]
+            arguments = [str(package_root), str(theirs.fileno()), str(os.getpid()), *timing, *self._command]
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _BOOT, *arguments],
                 env=self._environment,
@@ -132,11 +143,16 @@ class Guard:
         """Continue a suspended command, with the terminal if leasekit holds it."""
         self._channel.send(Resume(terminal.in_foreground()))
 
+    def sleep_s(self) -> float:
+        """How long `step` may be put off if nothing can be read, in seconds: at most 0.1."""
+        left_s = SYSTEM_CLOCK.now().until(self._deadline) - stand_in_lead_s(self._ttl_s)
+        return min(max(left_s, LOOK_AGAIN_S), SLEEP_MAX_S)
+
     def step(self) -> End | None:
         """Hear what the watchdog has to say, and answer the end of the command once it has come.
 
         Afterwards nothing of the command lives. Kills the command itself when the watchdog is dead, or has let the
-        deadline pass (stopped by somebody, say).
+        deadline come near (stopped by somebody, say).
         """
         for message in self._channel.receive():
             end = self._hear(message)
@@ -157,10 +173,12 @@ class Guard:
         the channel.
         """
         now = SYSTEM_CLOCK.now()
-        if not now.reached(self._deadline):
+        if now.until(self._deadline) > stand_in_lead_s(self._ttl_s):
             return
+        if self._adopt:
+            processes.hurry()
         # Stopped before it could name the command's group, the watchdog goes along with all that is below it.
-        processes.look(self._group or self._process.pid, self._process.pid).send(signal.SIGKILL)
+        processes.kill(self._group or self._process.pid, self._process.pid)
         self._overdue_since = self._overdue_since or now
         if now.reached(self._overdue_since.plus(WATCHDOG_LATE_S)):
             self._process.kill()
@@ -197,9 +215,15 @@ class Guard:
         self._process.wait()
         if self._group is None and not self._adopt:
             return
+        if self._adopt:
+            processes.hurry()
         group, ancestor = self._group or self._process.pid, os.getpid() if self._adopt else None
-        while (family := processes.look(group, ancestor)).anyone_left:
-            family.send(signal.SIGKILL)
+        while True:
+            family = processes.look(group, ancestor)
+            if not (family.anyone_left or (self._adopt and processes.has_living_children(os.getpid()))):
+                break
+            # Its id may be another's by now if nobody of the group is left.
+            processes.kill(group if family.group_alive else None, ancestor)
             select.select([], [], [], LOOK_AGAIN_S)
             if self._adopt:
                 processes.reap_adopted(family, os.getpid())

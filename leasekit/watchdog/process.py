@@ -45,10 +45,11 @@ _DISREGARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, si
 class Watchdog:
     """One command from start to end."""
 
-    def __init__(self, channel: Channel, parent: int, grace_s: float) -> None:
+    def __init__(self, channel: Channel, parent: int, *, grace_s: float, lead_s: float) -> None:
         self._channel = channel
         self._parent = parent
         self._grace_s = grace_s
+        self._lead_s = lead_s
         self._wakeup = _wake_on_signals()
         self._unheeded: list[Message] = []
         self._pid = 0
@@ -60,14 +61,14 @@ class Watchdog:
         begin = self._stand_by()
         if begin is None:
             return
-        self._supervision = Supervision(grace_s=self._grace_s, deadline=begin.deadline)
+        self._supervision = Supervision(self._grace_s, self._lead_s, begin.deadline)
         if not self._start(command, begin):
             return
         try:
             self._supervise()
         except BaseException:
             # Our own failure: nobody would hold the deadline any more.
-            processes.look(self._pid, os.getpid()).send(signal.SIGKILL)
+            processes.kill(self._pid, os.getpid())
             raise
         if self._supervision.cause is Cause.ORPHANED:
             _say("leasekit itself is gone; its command was stopped")
@@ -119,12 +120,13 @@ class Watchdog:
                 case Action.FINISH:
                     return
                 case Action.TERMINATE:
+                    processes.hurry()
                     # A stopped process would not notice TERM before it is continued.
                     self._send(signal.SIGTERM)
                     self._send(signal.SIGCONT)
                     continue
                 case Action.KILL:
-                    self._send(signal.SIGKILL)
+                    processes.kill(self._pid, os.getpid())
             self._sleep(supervision.sleep_s(now))
 
     def _listen(self) -> None:
@@ -165,11 +167,11 @@ class Watchdog:
             return True
         family = processes.look(self._pid, os.getpid())
         processes.reap_adopted(family, os.getpid(), spare=self._pid)
-        return family.anyone_left
+        return family.anyone_left or processes.has_living_children(os.getpid())
 
     def _send(self, signal_number: int) -> None:
-        # TERM and KILL reach those who left the group, too; what a terminal would send is the group's alone.
-        if signal_number in (signal.SIGTERM, signal.SIGKILL):
+        # TERM reaches those who left the group, too; what a terminal would send is the group's alone.
+        if signal_number == signal.SIGTERM:
             processes.look(self._pid, os.getpid()).send(signal_number)
         else:
             processes.Family(self._pid, (), group_alive=True).send(signal_number)
@@ -232,11 +234,12 @@ def _say(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Arguments: socket number, leasekit's pid, grace in seconds, then the command."""
-    number, parent, grace, *command = arguments
+    """Arguments: socket number, leasekit's pid, then in seconds the grace and how long before the deadline KILL comes,
+    then the command."""
+    number, parent, grace, lead, *command = arguments
     end = socket.socket(fileno=int(number))
     end.set_inheritable(False)
-    Watchdog(Channel(end), int(parent), float(grace)).run(command)
+    Watchdog(Channel(end), int(parent), grace_s=float(grace), lead_s=float(lead)).run(command)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,24 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LINUX = sys.platform == "linux"
+# A sweep kills whoever it finds; the next one finds those whom they started meanwhile. Bounded, so that a process which
+# cannot be killed (another user's, or stuck in the kernel) holds nobody up.
+_SWEEPS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One line of the process table. `start_ticks` tells a process from a later one with the same id."""
+    """One line of the process table. `start_ticks` tells a process from a later one with the same id.
+
+    `zombie`: nothing of it runs any more. One whose main thread has ended while others run on is none.
+    """
 
     pid: int
     parent: int
@@ -69,6 +76,88 @@ def look(group: int, ancestor: int | None) -> Family:
     return Family(group, tuple(members), alive)
 
 
+def kill(group: int | None, ancestor: int | None) -> None:
+    """KILL the command's process group, and everybody below process `ancestor`.
+
+    Name the group only while the command is not reaped, or somebody is known to live in it.
+
+    The group goes first, in one call that no fork can slip through. Whoever left it can move on while all processes of
+    the machine are being listed: so it is followed from parent to child, which takes a fraction of the time, until a
+    sweep finds nobody. Where the kernel does not tell of children, one look at all processes has to do.
+    """
+    if group is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+    if ancestor is None:
+        return
+    if not _tells_of_children():
+        look(group or 0, ancestor).send(signal.SIGKILL)
+        return
+    dead: set[int] = set()
+    for _ in range(_SWEEPS_MAX):
+        if not _sweep(ancestor, dead):
+            return
+
+
+def _sweep(ancestor: int, dead: set[int]) -> bool:
+    """Kill everybody who is found below `ancestor`, the latest comers first; whether anybody was.
+
+    `dead` is what one sweep tells the next: a watchdog that is stopped reaps nobody, and the dead become many.
+    """
+    anyone = False
+    found = [(pid, ancestor) for pid in _children(ancestor)]
+    while found:
+        pid, parent = found.pop()
+        if pid in dead:
+            continue
+        process = _read(pid)
+        # Another parent by now: the next sweep finds it there. So nobody is taken for the child of an earlier one with the
+        # same id.
+        if process is None or process.parent != parent:
+            continue
+        if process.zombie:
+            dead.add(pid)
+            continue
+        anyone = True
+        _send_to(process, signal.SIGKILL)
+        found.extend((child, pid) for child in _children(pid))
+    return anyone
+
+
+def has_living_children(pid: int) -> bool:
+    """Whether any child of this process, a subreaper, lives; so, whether anybody at all lives below it.
+
+    `look` can miss a process that forks and exits while the others are being listed. Here that cannot be: who exits hands
+    its children to the subreaper in one step, and they stand in its list from then on. So if all children are dead and
+    the list is still the same afterwards, there is nobody. False where the kernel does not tell of children.
+    """
+    before: list[int] | None = None
+    while (children := sorted(_children(pid))) != before:
+        if any((child := _read(number)) is not None and not child.zombie for number in children):
+            return True
+        before = children
+    return False
+
+
+def _tells_of_children() -> bool:
+    """Whether this kernel lists the children of a process (CONFIG_PROC_CHILDREN)."""
+    return _LINUX and Path(f"/proc/self/task/{os.getpid()}/children").exists()
+
+
+def _children(pid: int) -> Iterator[int]:
+    """Children, zombies included, of all threads of process `pid`, the latest comer last.
+
+    Some may be missed while others are being reaped.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 (hundreds of Path objects for nothing)
+    except OSError:
+        return
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+
+
 def reap_adopted(family: Family, parent: int, *, spare: int | None = None) -> None:
     """Reap the zombies that were handed to `parent`, this process; never `spare`, which keeps the group's id taken."""
     for member in family.members:
@@ -85,6 +174,16 @@ def adopt_orphans() -> None:
 def signal_when_parent_dies(signal_number: int) -> None:
     """Ask for a signal when the thread that started this process ends. Linux only. Look at getppid() afterwards."""
     _prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def hurry() -> None:
+    """Let this thread go before all ordinary ones, if it may (as root, mostly): a busy machine would make it late.
+
+    Whom it starts afterwards would inherit that.
+    """
+    if _LINUX:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
 
 
 def _prctl(option: int, value: int) -> None:
@@ -119,7 +218,7 @@ def _read(pid: int) -> Process | None:
         pid=pid,
         parent=int(fields[1]),
         group=int(fields[2]),
-        zombie=fields[0] in (b"Z", b"X"),
+        zombie=fields[0] in (b"Z", b"X") and int(fields[17]) <= 1,
         start_ticks=int(fields[19]),
     )
 

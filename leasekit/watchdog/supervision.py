@@ -2,7 +2,7 @@
 
 The watchdog tells what happened and asks `due`; the answer depends on nothing but that and the given instants.
 
-* At `deadline - grace` without a renewal, or as soon as the leadership is lost or leasekit is gone: TERM.
+* A grace (and the time that the kill takes) before the deadline without a renewal, or as soon as the leadership is lost or leasekit is gone: TERM.
 * After `grace`, and by the deadline at the latest: KILL. A renewal that comes after TERM changes nothing: the command
   has been told to stop.
 * A command that ends by itself leaves nobody behind: what it started gets TERM, and KILL after `grace`, in the same way.
@@ -15,8 +15,12 @@ from dataclasses import dataclass, field
 
 from leasekit.clock import Instant
 
-# Between the kill and the moment when the last process is gone, the kernel needs a little.
-KILL_LEAD_S = 0.02
+# The kill begins a little before the deadline, since a busy machine wakes the watchdog late, and the processes are many:
+# by this share of the ttl, as long as that is less than enough.
+KILL_LEAD_SHARE = 0.05
+KILL_LEAD_MAX_S = 0.1
+# If its watchdog has not told by then that it is done, leasekit does it: this share of that time before the deadline.
+STAND_IN_SHARE = 0.6
 # poll() does not count suspend: after a longer sleep a deadline could have passed unseen.
 SLEEP_MAX_S = 0.1
 # A kill is repeated this often until nobody is left, since a process can fork while its relatives are being listed.
@@ -47,11 +51,25 @@ class Cause(enum.StrEnum):
     """leasekit itself is gone."""
 
 
+def kill_lead_s(ttl_s: float) -> float:
+    """How long before the deadline the watchdog kills, in seconds."""
+    return min(KILL_LEAD_SHARE * ttl_s, KILL_LEAD_MAX_S)
+
+
+def stand_in_lead_s(ttl_s: float) -> float:
+    """How long before the deadline leasekit kills what its watchdog has not (it may have been stopped), in seconds."""
+    return STAND_IN_SHARE * kill_lead_s(ttl_s)
+
+
 @dataclass(slots=True)
 class Supervision:
-    """One command under one leadership. `grace_s` is the time between TERM and KILL, in seconds, from 0 up."""
+    """One command under one leadership. `grace_s` is the time between TERM and KILL, in seconds, from 0 up.
+
+    `lead_s` is the time between KILL and the deadline.
+    """
 
     grace_s: float
+    lead_s: float
     deadline: Instant
     cause: Cause = field(default=Cause.EXITED, init=False)
     returncode: int | None = field(default=None, init=False)
@@ -60,7 +78,7 @@ class Supervision:
 
     def may_start(self, now: Instant) -> bool:
         """Whether there is time left to start the command at all."""
-        return now.until(self.deadline) > self.grace_s + KILL_LEAD_S
+        return now.until(self.deadline) > self.grace_s + self.lead_s
 
     def renewed(self, deadline: Instant) -> None:
         """The lease was renewed: the deadline is now this one."""
@@ -90,7 +108,7 @@ class Supervision:
             return Action.FINISH
         if self.returncode is not None:
             self.stop(Cause.EXITED)
-        elif now.until(self.deadline) <= self.grace_s + KILL_LEAD_S:
+        elif now.until(self.deadline) <= self.grace_s + self.lead_s:
             self.stop(Cause.DEADLINE)
         if self._terminated_at is None:
             if not self._terminate and not self._kill_due(now):
@@ -101,7 +119,7 @@ class Supervision:
 
     def sleep_s(self, now: Instant) -> float:
         """How long the watchdog may sleep if nothing happens, in seconds: 0 to `SLEEP_MAX_S`."""
-        until_kill_s = now.until(self.deadline) - KILL_LEAD_S
+        until_kill_s = now.until(self.deadline) - self.lead_s
         if self._terminated_at is None:
             until_next_s = until_kill_s - self.grace_s
         else:
@@ -111,6 +129,6 @@ class Supervision:
         return min(max(until_next_s, 0.0), SLEEP_MAX_S)
 
     def _kill_due(self, now: Instant) -> bool:
-        if now.until(self.deadline) <= KILL_LEAD_S:
+        if now.until(self.deadline) <= self.lead_s:
             return True
         return self._terminated_at is not None and now.reached(self._terminated_at.plus(self.grace_s))

@@ -20,7 +20,7 @@ def main() -> None:
     lost: list[int] = []
     signal.signal(signal.SIGUSR2, lambda number, _frame: lost.append(number))
     begin = SYSTEM_CLOCK.now()
-    guard = Guard(sys.argv[4:], os.environ, grace_s=grace_s)
+    guard = Guard(sys.argv[4:], os.environ, ttl_s=ttl_s, grace_s=grace_s)
     guard.begin(begin.plus(ttl_s))
     print("watchdog", guard.watchdog_pid, flush=True)
     renewed = 0
@@ -32,7 +32,7 @@ def main() -> None:
         if renewed < renewals and SYSTEM_CLOCK.now().reached(begin.plus((renewed + 1) * ttl_s / 3)):
             renewed += 1
             guard.extend(SYSTEM_CLOCK.now().plus(ttl_s))
-        poll.poll(20)
+        poll.poll(min(0.02, guard.sleep_s()) * 1000)
     guard.close()
     print(end, flush=True)
 

@@ -6,11 +6,21 @@ import pytest
 
 from leasekit.cli import exit_codes
 from leasekit.clock import Instant
+from leasekit.core.lease import margin_s
 from leasekit.testing import ManualClock
-from leasekit.watchdog.supervision import KILL_AGAIN_S, KILL_LEAD_S, SLEEP_MAX_S, Action, Cause, Supervision
+from leasekit.watchdog.supervision import (
+    KILL_AGAIN_S,
+    SLEEP_MAX_S,
+    Action,
+    Cause,
+    Supervision,
+    kill_lead_s,
+    stand_in_lead_s,
+)
 
 GRACE_S = 2.0
 TTL_S = 10.0
+LEAD_S = 0.125  # exact in binary, as sums have to be here
 
 
 @pytest.fixture
@@ -20,7 +30,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def supervision(clock: ManualClock) -> Supervision:
-    return Supervision(grace_s=GRACE_S, deadline=clock.now().plus(TTL_S))
+    return Supervision(grace_s=GRACE_S, lead_s=LEAD_S, deadline=clock.now().plus(TTL_S))
 
 
 def due(supervision: Supervision, clock: ManualClock, *, anyone_left: bool = True) -> Action | None:
@@ -28,14 +38,14 @@ def due(supervision: Supervision, clock: ManualClock, *, anyone_left: bool = Tru
 
 
 def test_nothing_is_due_while_the_deadline_is_far(supervision: Supervision, clock: ManualClock) -> None:
-    clock.advance(TTL_S - GRACE_S - 2 * KILL_LEAD_S)
+    clock.advance(TTL_S - GRACE_S - 2 * LEAD_S)
     assert due(supervision, clock) is None
 
 
 def test_term_comes_a_grace_before_the_deadline_and_kill_before_it(
     supervision: Supervision, clock: ManualClock
 ) -> None:
-    clock.advance(TTL_S - GRACE_S - KILL_LEAD_S)
+    clock.advance(TTL_S - GRACE_S - LEAD_S)
     assert due(supervision, clock) is Action.TERMINATE
     assert due(supervision, clock) is None
     clock.advance(GRACE_S)
@@ -79,7 +89,7 @@ def test_the_grace_after_a_loss_never_outlasts_the_deadline(supervision: Supervi
     supervision.stop(Cause.LOST)
     assert due(supervision, clock) is Action.TERMINATE
     supervision.renewed(clock.now().plus(1.0))
-    clock.advance(1.0 - KILL_LEAD_S)
+    clock.advance(1.0 - LEAD_S)
     assert due(supervision, clock) is Action.KILL
 
 
@@ -149,7 +159,7 @@ def test_nothing_is_finished_before_the_command_itself_has_exited(supervision: S
 
 
 def test_with_no_grace_the_kill_follows_term_at_once(clock: ManualClock) -> None:
-    supervision = Supervision(grace_s=0.0, deadline=clock.now().plus(TTL_S))
+    supervision = Supervision(grace_s=0.0, lead_s=LEAD_S, deadline=clock.now().plus(TTL_S))
     supervision.stop(Cause.LOST)
     assert due(supervision, clock) is Action.TERMINATE
     assert due(supervision, clock) is Action.KILL
@@ -165,7 +175,7 @@ def test_the_watchdog_sleeps_until_something_is_due_but_never_long(
     supervision: Supervision, clock: ManualClock
 ) -> None:
     assert supervision.sleep_s(clock.now()) == SLEEP_MAX_S
-    clock.advance(TTL_S - GRACE_S - KILL_LEAD_S - 0.03)
+    clock.advance(TTL_S - GRACE_S - LEAD_S - 0.03)
     assert supervision.sleep_s(clock.now()) == pytest.approx(0.03)
     clock.advance(0.03)
     assert due(supervision, clock) is Action.TERMINATE
@@ -177,9 +187,16 @@ def test_the_watchdog_sleeps_until_something_is_due_but_never_long(
     assert supervision.sleep_s(clock.now()) == SLEEP_MAX_S, "who cannot be killed costs no core"
 
 
+@pytest.mark.parametrize("ttl_s", [0.5, 1.0, 2.0, 15.0, 3600.0])
+def test_leasekit_kills_before_the_deadline_but_after_its_watchdog_would_have(ttl_s: float) -> None:
+    assert 0 < stand_in_lead_s(ttl_s) < kill_lead_s(ttl_s) <= 0.1
+    # With the longest grace that may be asked for by default, a renewal still comes first.
+    assert ttl_s / 3 + kill_lead_s(ttl_s) + margin_s(ttl_s) < ttl_s * 2 / 3
+
+
 def test_decisions_depend_on_nothing_but_what_was_told() -> None:
     def verdicts() -> list[Action | None]:
-        supervision = Supervision(grace_s=1.0, deadline=Instant(5.0, 5.0))
+        supervision = Supervision(grace_s=1.0, lead_s=LEAD_S, deadline=Instant(5.0, 5.0))
         return [supervision.due(Instant(t, t), anyone_left=True) for t in (0.0, 3.0, 4.0, 4.5, 5.0)]
 
     assert verdicts() == verdicts() == [None, None, Action.TERMINATE, None, Action.KILL]

@@ -210,8 +210,9 @@ def test_a_stopped_watchdog_is_stood_in_for(start: Start) -> None:
 
 
 def test_a_watchdog_that_is_as_late_as_everybody_else_still_reports_the_end(start: Start) -> None:
-    # A machine that stood still: both processes wake up long after the deadline.
-    guarded = start("echo up; " + IGNORES_TERM + FOR_EVER)
+    # A machine that stood still: both processes wake up long after the deadline. Before that the watchdog needs a moment to
+    # tell what it has started.
+    guarded = start("sleep 1; echo up; " + IGNORES_TERM + FOR_EVER)
     guarded.wait_for("up")
     both = (guarded.process.pid, guarded.watchdog_pid)
     for pid in both:
@@ -266,14 +267,14 @@ def test_a_command_that_cannot_be_started_is_told(command: str, error: int) -> N
 
 def test_a_command_is_not_started_when_its_grace_has_begun() -> None:
     script = str(Path(__file__).with_name("guarded.py"))
-    told = subprocess.run([sys.executable, script, "1", "1", "0", "true"], capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, script, "5", "5", "0", "true"], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "NotStarted(error_number=0)"
 
 
 def test_a_renewal_counts_that_comes_while_the_watchdog_is_starting() -> None:
     # Which takes seconds on a machine that is busy enough.
     now = SYSTEM_CLOCK.now()
-    guard = Guard(["sh", "-c", "exit 4"], None, grace_s=1.0, adopt=False)
+    guard = Guard(["sh", "-c", "exit 4"], None, ttl_s=60, grace_s=1.0, adopt=False)
     guard.begin(now.plus(0.5))
     guard.extend(now.plus(60))
     assert _end(guard) == Ended(4, Cause.EXITED)
@@ -288,7 +289,7 @@ def _end(guard: Guard) -> End:
 
 def test_a_watchdog_that_stands_by_starts_the_command_when_told_to(tmp_path: Path) -> None:
     told = tmp_path / "told"
-    guard = Guard(["sh", "-c", f"echo $LEASEKIT_TOKEN > {told}; exit 4"], None, grace_s=1.0, adopt=False)
+    guard = Guard(["sh", "-c", f"echo $LEASEKIT_TOKEN > {told}; exit 4"], None, ttl_s=60, grace_s=1.0, adopt=False)
     time.sleep(0.3)  # it is up by now, or not: nothing may be begun either way
     assert not told.exists()
     guard.begin(SYSTEM_CLOCK.now().plus(60), token=7)
@@ -297,7 +298,7 @@ def test_a_watchdog_that_stands_by_starts_the_command_when_told_to(tmp_path: Pat
 
 
 def test_a_watchdog_killed_while_it_stands_by_is_replaced() -> None:
-    guard = Guard(["sh", "-c", "exit 4"], None, grace_s=1.0, adopt=False)
+    guard = Guard(["sh", "-c", "exit 4"], None, ttl_s=60, grace_s=1.0, adopt=False)
     killed = guard.watchdog_pid
     os.kill(killed, signal.SIGKILL)
     os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
@@ -307,7 +308,7 @@ def test_a_watchdog_killed_while_it_stands_by_is_replaced() -> None:
 
 
 def test_a_watchdog_that_is_not_needed_goes_without_having_begun(mark: str) -> None:
-    guard = Guard(["sh", "-c", f": {mark}"], None, grace_s=1.0, adopt=False)
+    guard = Guard(["sh", "-c", f": {mark}"], None, ttl_s=60, grace_s=1.0, adopt=False)
     guard.close()
     assert pids_with(mark) == []
 
