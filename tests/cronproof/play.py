@@ -20,7 +20,7 @@ from support.netns import Network
 
 SKEW_S = 2.0
 """The default of `max_skew_s`."""
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 """How long after its last slot a job may take to be done with all of them."""
 
 

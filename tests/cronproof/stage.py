@@ -116,11 +116,12 @@ class Worker:
 
     def kill(self) -> None:
         """SIGKILL, and wait."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            clean_up(self._process.pid)
-            self._process = None
+        # Forgotten first: it is not to look as if it had ended by itself.
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            clean_up(process.pid)
 
     def pause(self) -> None:
         """SIGSTOP."""
@@ -155,9 +156,10 @@ class Worker:
     @property
     def fallen(self) -> str | None:
         """How it ended, if it did so by itself."""
-        if self._process is None or self._process.poll() is None:
+        process = self._process
+        if process is None or process.poll() is None:
             return None
-        return f"{self.id} ended by itself with code {self._process.returncode}: {self.said()}"
+        return f"{self.id} ended by itself with code {process.returncode}: {self.said()}"
 
     def _has_started(self, pid: int) -> bool:
         started = [line for line in self._record.read_text().splitlines() if '"started"' in line]
