@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,13 +27,13 @@ class Verdict:
     violations: tuple[str, ...]
 
 
-def judge(attempts: Sequence[Attempt], held: Sequence[Held], elected: Mapping[str, int]) -> Verdict:
+def judge(attempts: Sequence[Attempt], held: Sequence[Held], elected: Mapping[str, Sequence[int]]) -> Verdict:
     """Judge one round.
 
     Args:
         attempts: in the order in which they began.
         held: what the resource has taken, in the order in which it took it.
-        elected: each writer's token, for those that were elected.
+        elected: each writer's tokens, as it was given them, for those that were elected.
     """
     stale = set(_stale(attempts))
     taken = {(write.writer, write.number) for write in held}
@@ -95,9 +96,11 @@ def _unlike_what_was_told(attempts: Sequence[Attempt], held: Sequence[Held]) -> 
             yield f"the resource holds {attempt}"
 
 
-def _wrong_tokens(attempts: Sequence[Attempt], elected: Mapping[str, int]) -> Iterator[str]:
+def _wrong_tokens(attempts: Sequence[Attempt], elected: Mapping[str, Sequence[int]]) -> Iterator[str]:
     for attempt in attempts:
-        if attempt.token != elected.get(attempt.writer):
-            yield f"{attempt} is not of the token that its writer was elected with: {elected.get(attempt.writer)}"
-    if FIRST in elected and SECOND in elected and elected[SECOND] <= elected[FIRST]:
-        yield f"the token did not rise: {elected[FIRST]}, then {elected[SECOND]}"
+        if attempt.token not in elected.get(attempt.writer, ()):
+            yield f"{attempt} is not of a token that its writer was elected with: {elected.get(attempt.writer)}"
+    given = [*elected.get(FIRST, ()), *elected.get(SECOND, ())]
+    for earlier, later in itertools.pairwise(given):
+        if later <= earlier:
+            yield f"the token did not rise: {earlier}, then {later}"

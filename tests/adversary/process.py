@@ -1,5 +1,7 @@
 """One writer as a process: campaigns, and writes with the token it got until it is told to end, whoever leads by then.
 
+The successor campaigns again if it loses its leadership, as it may on a busy machine, and goes on with the new token.
+
 Usage: python -m adversary.process TASK, a JSON object (`adversary.round` makes it). Obeys lines on its standard input: `stop` (stop yourself by SIGSTOP
 between the check and the write of some attempt), `resign` (while the writing goes on), `end`.
 """
@@ -22,34 +24,45 @@ from leasekit.errors import FencingRejected, LeadershipLost, StoreUnavailable
 
 PAUSE_S = (0.01, 0.1)
 """Between two attempts."""
+STOPS_AT_SHARE = 0.5
 PR_SET_PDEATHSIG = 1
 
 
 class Stubborn:
     """Writes with one token, and never asks whether it still leads: the guard alone is on trial."""
 
-    def __init__(self, task: dict[str, Any], pen: Pen, writer: Writer, leadership: leasekit.Leadership) -> None:
+    leadership: leasekit.Leadership
+
+    def __init__(self, task: dict[str, Any], pen: Pen) -> None:
         self._name: str = task["writer"]
         self._random = random.Random(task["seed"])
         self._pen = pen
-        self._writer = writer
-        self._leadership = leadership
-        self._stops_at_next = threading.Event()
+        self._to_stop = threading.Event()
         self._over = threading.Event()
-        threading.Thread(target=self._obey, daemon=True).start()
 
-    def write_on(self) -> None:
+    def write_on(self, writer: Writer) -> None:
+        self._writer = writer
+        threading.Thread(target=self._obey, daemon=True).start()
         number = 0
         # No time.sleep: under libfaketime it fails.
         while not self._over.wait(self._random.uniform(*PAUSE_S)):
             number += 1
-            self._pen.write("begin", number=number, token=self._leadership.token)
-            outcome, why = self._attempt(Held(self._name, number, self._leadership.token))
+            write = Held(self._name, number, self.leadership.token)
+            self._pen.write("begin", number=number, token=write.token)
+            outcome, why = self._attempt(write)
             self._pen.write("end", number=number, outcome=outcome, why=why)
+
+    def campaign_again(self, election: leasekit.Election) -> None:
+        """Whenever the leadership is lost."""
+        while True:
+            self.leadership.wait_lost()
+            leadership = election.campaign()
+            self._pen.write("elected", token=leadership.token)
+            self.leadership = leadership
 
     def _attempt(self, write: Held) -> tuple[Outcome, str]:
         try:
-            self._writer.write(write, self._between)
+            self._writer.write(write)
         except (FencingRejected, LeadershipLost) as error:
             return Outcome.REFUSED, str(error)
         except (NotWritten, StoreUnavailable) as error:
@@ -58,9 +71,10 @@ class Stubborn:
             return Outcome.UNKNOWN, repr(error)
         return Outcome.ACCEPTED, ""
 
-    def _between(self) -> None:
-        if self._stops_at_next.is_set():
-            self._stops_at_next.clear()
+    def between(self) -> None:
+        """A moment to be stopped at. Not always the first that comes, since a write may have several."""
+        if self._to_stop.is_set() and self._random.random() < STOPS_AT_SHARE:
+            self._to_stop.clear()
             self._pen.write("stops")
             os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -68,10 +82,10 @@ class Stubborn:
         for line in sys.stdin:
             order = line.strip()
             if order == "stop":
-                self._stops_at_next.set()
+                self._to_stop.set()
             elif order == "resign":
                 # Its own thread: it may wait for the store, and `end` must be heard.
-                threading.Thread(target=self._leadership.resign, daemon=True).start()
+                threading.Thread(target=self.leadership.resign, daemon=True).start()
             else:
                 assert order == "end", order
                 break
@@ -86,11 +100,15 @@ def main() -> None:
     pen = Pen(task["record"], task["writer"])
     store = leasekit.connect(task["store"])
     election = leasekit.Election(task["election"], store, id=task["writer"], ttl_s=task["ttl_s"])
-    writer = writer_for(task["guard"], task["resource"], election)
+    stubborn = Stubborn(task, pen)
+    writer = writer_for(task["guard"], task["resource"], election, stubborn.between)
     pen.write("campaigns")
     leadership = election.campaign()
     pen.write("elected", token=leadership.token)
-    Stubborn(task, pen, writer, leadership).write_on()
+    stubborn.leadership = leadership
+    if task["again"]:
+        threading.Thread(target=stubborn.campaign_again, args=(election,), daemon=True).start()
+    stubborn.write_on(writer)
     pen.write("done")
     # What it holds runs out by itself; nobody waits for that.
     os._exit(0)

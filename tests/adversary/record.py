@@ -81,8 +81,8 @@ class Record:
         self._lines = 0
         self._rest = b""
         self.attempts: dict[tuple[str, int], Attempt] = {}
-        self.elected: dict[str, int] = {}
-        """The token of each writer that was elected."""
+        self.elected: dict[str, list[int]] = {}
+        """The tokens of each writer that was elected."""
         self.said: set[tuple[str, str]] = set()
         """What else was said: writer and word."""
 
@@ -128,7 +128,6 @@ class Record:
             told = Outcome(line["outcome"])
             self.attempts[key] = replace(self.attempts[key], ended=self._lines, outcome=told, why=line["why"])
         elif what == "elected":
-            assert writer not in self.elected, f"{writer} was elected twice"
-            self.elected[writer] = line["token"]
+            self.elected.setdefault(writer, []).append(line["token"])
         else:
             self.said.add((writer, what))

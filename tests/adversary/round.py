@@ -129,6 +129,7 @@ class Round:
             "store": place.first_url if first else place.url,
             "election": ELECTION,
             "ttl_s": plan.ttl_s,
+            "again": not first,
             "record": str(self.folder / "record"),
             "seed": self.random.getrandbits(32),
             "guard": "sql" if plan.guard == "sqlite" else plan.guard,

@@ -9,7 +9,7 @@ import pytest
 from adversary.judge import FIRST, SECOND, judge
 from adversary.record import Attempt, Held, Outcome, Pen, Record
 
-ELECTED = {FIRST: 5, SECOND: 9}
+ELECTED = {FIRST: [5], SECOND: [9]}
 
 
 class Story:
@@ -22,7 +22,7 @@ class Story:
 
     def write(self, writer: str, outcome: Outcome, *, taken: bool, open_for: int = 1) -> Story:
         """An attempt that ends `open_for` places after it began; the resource takes it at once."""
-        number, token = len(self.attempts), ELECTED[writer]
+        number, token = len(self.attempts), ELECTED[writer][0]
         self.attempts.append(Attempt(writer, number, token, self._place, self._place + open_for, outcome))
         self._place += 2
         if taken:
@@ -96,8 +96,9 @@ def test_what_nobody_wrote_or_with_another_token_or_twice_is_wrong() -> None:
 
 
 def test_a_token_that_does_not_rise_is_wrong() -> None:
-    assert judge([], [], {FIRST: 9, SECOND: 9}).violations == ("the token did not rise: 9, then 9",)
-    assert judge([], [], {FIRST: 9}).violations == ()
+    assert judge([], [], {FIRST: [9], SECOND: [9]}).violations == ("the token did not rise: 9, then 9",)
+    assert judge([], [], {FIRST: [7], SECOND: [9, 8]}).violations == ("the token did not rise: 9, then 8",)
+    assert judge([], [], {FIRST: [9]}).violations == ()
 
 
 def test_a_record_is_read_as_it_grows(tmp_path: Path) -> None:
@@ -112,4 +113,4 @@ def test_a_record_is_read_as_it_grows(tmp_path: Path) -> None:
     pen.write("done")
     record.read()
     assert record.in_order == [Attempt(FIRST, 1, 5, 1, 2, Outcome.REFUSED, "x")]
-    assert (record.elected, record.said) == ({FIRST: 5}, {(FIRST, "done")})
+    assert (record.elected, record.said) == ({FIRST: [5]}, {(FIRST, "done")})

@@ -1,8 +1,9 @@
 """How a writer writes: through each guard, and the same without it.
 
-Every writer calls `between` at the last moment at which a pause can come between the guard's check and the write. SQL, files and the
-HTTP service let one in there. Redis and StoreFence decide and write in one request, so there it comes before that is sent:
-between the writer's own look at its leadership and the write.
+Every writer calls `between` at each moment at which a pause may come between the guard's check and the write: SQL after the
+check and before the commit, files under the lock, HTTP between a request's head and its body. Redis and StoreFence are to
+decide and write in one request; they call it before each request that they send, so that a guard which took two would be
+caught between them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from adversary.record import Held
 from leasekit import engine
 from leasekit.fencing import FileFence, RedisFence, SqlFence, StoreFence
 from leasekit.store import Put
+from leasekit.testing import FaultyStore
+from leasekit.testing.faults import Request
 
 Between = Callable[[], None]
 TIMEOUT_S = 2.0
@@ -33,7 +36,7 @@ class NotWritten(Exception):
 class Writer(Protocol):
     """Writes to one resource."""
 
-    def write(self, write: Held, between: Between) -> None:
+    def write(self, write: Held) -> None:
         """Returns if the write was taken. Raises FencingRejected or LeadershipLost if the guard refused it,
         NotWritten or StoreUnavailable if it was surely not made, anything else if that is not known."""
         ...
@@ -42,14 +45,17 @@ class Writer(Protocol):
 class SqlWriter:
     """A row per write, in the guard's transaction."""
 
-    def __init__(self, name: str, guarded: bool, database: Literal["postgresql", "sqlite"], where: str) -> None:
+    def __init__(
+        self, between: Between, name: str, guarded: bool, database: Literal["postgresql", "sqlite"], where: str
+    ) -> None:
+        self._between = between
         self._name = name
         self._fence = SqlFence(name) if guarded else None
         self._database = database
         self._where = where
         self._connection: Any = None
 
-    def write(self, write: Held, between: Between) -> None:
+    def write(self, write: Held) -> None:
         try:
             if self._connection is None:
                 self._connection = self._connect()
@@ -58,9 +64,10 @@ class SqlWriter:
                 connection.execute("BEGIN IMMEDIATE")
             if self._fence is not None:
                 self._fence.check(connection, write.token)
-            between()
+            self._between()
             values = "(?, ?, ?, ?)" if self._database == "sqlite" else "(%s, %s, %s, %s)"
             connection.execute(INSERT + values, (self._name, write.writer, write.number, write.token))
+            self._between()
         except Exception as error:
             self._roll_back()
             if isinstance(error, leasekit.LeasekitError):
@@ -94,18 +101,25 @@ class SqlWriter:
 class RedisWriter:
     """A line per write at the end of a list, by the guard's script."""
 
-    def __init__(self, name: str, guarded: bool, where: str) -> None:
+    def __init__(self, between: Between, name: str, guarded: bool, where: str) -> None:
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
+        class Announced(redis.Connection):
+            def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+                between()
+                send: Any = super().send_packed_command
+                send(command, check_health)
+
         self._key = f"accepted:{name}"
         # Tried once: a repeated push would be held twice.
-        self._client = redis.Redis.from_url(where, socket_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0))
+        once = Retry(NoBackoff(), 0)
+        pool = redis.ConnectionPool.from_url(where, connection_class=Announced, socket_timeout=TIMEOUT_S, retry=once)
+        self._client = redis.Redis(connection_pool=pool)
         self._fence = RedisFence(name, self._client) if guarded else None
 
-    def write(self, write: Held, between: Between) -> None:
-        between()
+    def write(self, write: Held) -> None:
         if self._fence is None:
             self._client.rpush(self._key, write.text)
         else:
@@ -115,34 +129,38 @@ class RedisWriter:
 class FileWriter:
     """A line per write at the end of a file, under the guard's lock."""
 
-    def __init__(self, name: str, guarded: bool, where: str) -> None:
+    def __init__(self, between: Between, name: str, guarded: bool, where: str) -> None:
+        self._between = between
         self._file = os.open(where, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._fence = FileFence(name, where, lock_timeout_s=LOCK_TIMEOUT_S) if guarded else None
 
-    def write(self, write: Held, between: Between) -> None:
+    def write(self, write: Held) -> None:
         with contextlib.nullcontext() if self._fence is None else self._fence.admit(write.token):
-            between()
+            self._between()
             os.write(self._file, f"{write.text}\n".encode())
 
 
 class HttpWriter:
     """A request per write. Its head is what the guard checks, its body is what is written: they can be sent apart."""
 
-    def __init__(self, name: str, guarded: bool, where: str) -> None:
+    def __init__(self, between: Between, name: str, guarded: bool, where: str) -> None:
+        self._between = between
         self._url = f"{where}/{'guarded' if guarded else 'plain'}/{name}"
         self._client: Any = None
+        self._token = -1
 
-    def write(self, write: Held, between: Between) -> None:
+    def write(self, write: Held) -> None:
         import httpx
 
         from leasekit.fencing import httpx_hooks
 
-        if self._client is None:
-            self._client = httpx.Client(event_hooks=httpx_hooks(write.token), timeout=TIMEOUT_S, trust_env=False)
+        if self._token != write.token:
+            self._token = write.token
+            self._client = httpx.Client(event_hooks=httpx_hooks(self._token), timeout=TIMEOUT_S, trust_env=False)
         body = write.text.encode()
 
         def after_the_head() -> Iterator[bytes]:
-            between()
+            self._between()
             yield body
 
         try:
@@ -157,29 +175,37 @@ class HttpWriter:
 class StoreWriter:
     """A key per write, in the election's own store."""
 
-    def __init__(self, guarded: bool, election: leasekit.Election) -> None:
-        self._store = election._core.connection.store
+    def __init__(self, between: Between, guarded: bool, election: leasekit.Election) -> None:
+        connection = election._core.connection
+        # A connection opens its store from a URL alone; only a test puts another in its place.
+        connection._store = FaultyStore(connection._store, self._announce)
+        self._store = connection._store
         self._fence = StoreFence(election, timeout_s=TIMEOUT_S)
         self._guarded = guarded
+        self._between = between
 
-    def write(self, write: Held, between: Between) -> None:
+    def write(self, write: Held) -> None:
         key, value = f"{write.writer}-{write.number}", write.text.encode()
-        between()
         if self._guarded:
             self._fence.put(key, value, write.token)
         else:
             put = Put(self._fence._writes.key(key), value)
             engine.get().run(self._store.transact((), (put,), timeout_s=TIMEOUT_S))
 
+    def _announce(self, request: Request) -> None:
+        """A plan without faults. What the election itself asks is not concerned, save that it looks who leads."""
+        if request.kind == "get" or any("/data/" in op.key for op in request.ops):
+            self._between()
 
-def writer_for(guard: str, told: dict[str, Any], election: leasekit.Election) -> Writer:
-    """The writer for a resource, from what `adversary.resources` tells of it."""
+
+def writer_for(guard: str, told: dict[str, Any], election: leasekit.Election, between: Between) -> Writer:
+    """The writer for a resource, from what `adversary.resources` tells of it. Make it before the election is used."""
     if guard == "store":
-        return StoreWriter(told["guarded"], election)
+        return StoreWriter(between, told["guarded"], election)
     kinds: dict[str, Callable[..., Writer]] = {
         "sql": SqlWriter,
         "redis": RedisWriter,
         "file": FileWriter,
         "http": HttpWriter,
     }
-    return kinds[guard](**told)
+    return kinds[guard](between, **told)
