@@ -78,7 +78,7 @@ def _watch_over(guard: Guard, tenure: Tenure, signals: Signals, requests: list[R
             stopping = True
             guard.stop()
         # Bounds also how stale the watchdog's deadline may be. No wait here may be longer: none of them counts suspend.
-        signals.wait([guard.fileno()], guard.sleep_s())
+        signals.wait(guard.fileno(), guard.sleep_s())
     return end
 
 
