@@ -19,7 +19,7 @@ _QUIET_S = 0.3
 _QUIET_WITHIN_S = 10.0
 # So long that hardly any renewal falls between.
 _COUNTED_TTL_S = 60.0
-_IDLE_PER_ROUND_S = 3.0
+_IDLE_PER_ROUND_S = 2.0
 _SEEN_TIMEOUT_S = 20.0
 
 
@@ -96,7 +96,7 @@ async def requests(play: Play) -> None:
     await play.elected(play.campaign(leader, election, _COUNTED_TTL_S))
     elected = await play.queue(candidate, election, _COUNTED_TTL_S)
     before = await _quiet(counted)
-    for _ in range(2 * play.rounds):
+    for _ in range(play.rounds + 1):
         await leader.ask("resign", election=election)
         await play.elected(elected)
         # Who has led queues again, so that each handover begins alike.

@@ -103,7 +103,7 @@ def compare(
 
     Without a URL the stores are started for it, on this machine's loopback and in a temporary directory: SQLite, three
     members of leasekit's own Raft, and one and three servers of etcd and of Consul, where their programs are found.
-    That takes about five minutes. Stores that are given are used as they are, no server of theirs is killed, and what
+    That takes about six minutes. Stores that are given are used as they are, no server of theirs is killed, and what
     is written there is deleted again.
 
     Exits with 0 if all went well; 69 if a store did not start or answer, or a scenario failed: what was measured
@@ -118,27 +118,19 @@ def compare(
     if html is not None:
         _check_writable(html)
     plan = _plan(given, names, servers, scenarios=scenarios or SCENARIO_NAMES, ttl_s=ttl_s, rounds=rounds)
+    # Imported now: a leasekit that is upgraded meanwhile must not make a run of minutes fail at its end.
+    from leasekit.cli.compare.page import as_html
+    from leasekit.cli.compare.results import as_data
+    from leasekit.cli.compare.tables import as_text
+
     comparison, ended_by = _measured(plan)
     if comparison is None:
         assert ended_by is not None, "it ends by itself or by a signal"
         ctx.exit(exit_codes.SIGNALLED + ended_by)
     if html is not None:
-        from leasekit.cli.compare.page import as_html
-
         html.write_text(as_html(comparison), encoding="utf-8")
-    _show(comparison, output)
+    click.echo(render.document(**as_data(comparison)) if output == "json" else as_text(comparison))
     ctx.exit(exit_codes.OK if comparison.complete else exit_codes.UNAVAILABLE)
-
-
-def _show(comparison: Comparison, output: str) -> None:
-    if output == "json":
-        from leasekit.cli.compare.results import as_data
-
-        click.echo(render.document(**as_data(comparison)))
-    else:
-        from leasekit.cli.compare.tables import as_text
-
-        click.echo(as_text(comparison))
 
 
 def _plan(

@@ -163,7 +163,7 @@ METRICS = (
     Metric(
         "paused_noticed_s",
         "paused",
-        "woken, until told of the loss",
+        "woken until told",
         Unit.SECONDS,
         "From SIGCONT until the program's callback is told that the leadership is over.",
     ),
@@ -189,14 +189,14 @@ METRICS = (
     Metric(
         "store_failover_write_s",
         "store-failover",
-        "store's leader killed: a write",
+        "store failover: a write",
         Unit.SECONDS,
         "From the kill of the server that leads the store until a write that was begun after it succeeds.",
     ),
     Metric(
         "store_failover_renewal_s",
         "store-failover",
-        "store's leader killed: renewals",
+        "store failover: renewals",
         Unit.SECONDS,
         "The longest time meanwhile in which no renewal was confirmed.",
     ),

@@ -39,7 +39,7 @@ def as_html(comparison: Comparison) -> str:
         "<h2>Promised</h2>",
         _table(*tables.promised(comparison)),
         (
-            '<p class="dim">"Gone within": how long after its last renewal a lease of the granted ttl is surely gone, while '
+            '<p class="dim">"Lease gone within": how long after its last renewal a lease of the granted ttl is surely gone, while '
             "the store itself is well; a failover takes up to that, and what the next leader needs.</p>"
         ),
         *_plots(comparison),

@@ -9,7 +9,7 @@ from typing import Any
 from leasekit.cli import render
 from leasekit.cli.compare import figures
 from leasekit.cli.compare.metrics import METRICS, SCENARIOS, Metric, Unit
-from leasekit.cli.compare.results import Comparison, StoreResult
+from leasekit.cli.compare.results import Comparison, Promises, StoreResult
 
 FAILOVER = next(metric for metric in METRICS if metric.name == "failover_s")
 _SCENARIO_TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
@@ -44,37 +44,25 @@ def measured(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def promised(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows: what each store promises, and beside it the failovers that were measured."""
-    heads = [
-        "store",
-        "version",
-        "shortest ttl",
-        "granted here",
-        "gone within",
-        "failover, median",
-        "slowest",
-        "durable",
-        "own clock",
-    ]
-    rows = []
-    for store in comparison.stores:
-        if (promises := store.promises) is None:
-            continue
-        found = figures.summary(store.of(FAILOVER))
-        rows.append(
-            [
-                store.title,
-                store.version or figures.NOTHING,
-                f"{promises.ttl_min_s:g} s",
-                f"{promises.ttl_s:g} s",
-                f"{promises.expires_within_s:.1f} s",
-                f"{found.median:.2f} s" if found else figures.NOTHING,
-                f"{found.most:.2f} s" if found else figures.NOTHING,
-                "yes" if promises.durable else "no",
-                "yes" if promises.server_time else "no",
-            ]
-        )
-    return heads, rows
+    """Heads and rows: what each store promises, and with it the failovers that were measured."""
+    stores = [store for store in comparison.stores if store.promises is not None]
+    columns = [_promised(store, store.promises) for store in stores if store.promises is not None]
+    names = list(columns[0]) if columns else []
+    return ["", *(store.title for store in stores)], [[name, *(column[name] for column in columns)] for name in names]
+
+
+def _promised(store: StoreResult, promises: Promises) -> dict[str, str]:
+    found = figures.summary(store.of(FAILOVER))
+    return {
+        "version": store.version or figures.NOTHING,
+        "shortest ttl": f"{promises.ttl_min_s:g} s",
+        "ttl granted here": f"{promises.ttl_s:g} s",
+        "lease gone within": f"{promises.expires_within_s:.1f} s",
+        "failover here, median": f"{found.median:.2f} s" if found else figures.NOTHING,
+        "failover here, slowest": f"{found.most:.2f} s" if found else figures.NOTHING,
+        "survives a restart": "yes" if promises.durable else "no",
+        "tells its own time": "yes" if promises.server_time else "no",
+    }
 
 
 def remarks(comparison: Comparison) -> list[tuple[str, str]]:
