@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
+from math import inf
 from typing import cast
 
 from leasekit import retry
@@ -18,6 +19,8 @@ from leasekit.schedule.times import Schedule, format_slot
 
 LONGEST_SLEEP_S = 5.0
 """Between two looks at the clocks: no timer counts suspend, and wall clocks are set. Costs no request."""
+READ_TIME_S = 3600.0
+"""This machine's clocks may drift by a second in half a day, more than the store's clock is told to."""
 RETRY_S = 1.0
 """After a leadership that could not be won: its holder claims, or is gone, within a moment."""
 
@@ -105,18 +108,19 @@ class Dispatch:
             case Cancel(token):
                 await self.claims.cancel(look, token)
                 await self._until_leader_changes(look, self.claims.policy.ttl_s)
+            case Wait(until) if look.view.live:
+                limit_s = self.claims.policy.ttl_s
+                await self._until_leader_changes(look, min(limit_s, self._left_s(until)))
             case Wait(until):
-                until_s = self._until_s(until)
-                if look.view.live:
-                    await self._until_leader_changes(look, min(until_s, self.claims.policy.ttl_s))
-                else:
-                    await asyncio.sleep(min(until_s, LONGEST_SLEEP_S))
+                # A slot can only be claimed once it has come, so until then there is nothing to see but the time.
+                while (left_s := self._left_s(until)) > 0:
+                    await asyncio.sleep(min(left_s, LONGEST_SLEEP_S))
+                    await self.claims.time.refresh(max_age_s=READ_TIME_S)
         return None
 
-    def _until_s(self, until: datetime | None) -> float:
-        if until is None:
-            return LONGEST_SLEEP_S
-        return max(0.0, (until - self.claims.time.now()).total_seconds())
+    def _left_s(self, until: datetime | None) -> float:
+        """How long it is until then, in seconds; for ever if there is no such moment."""
+        return inf if until is None else (until - self.claims.time.now()).total_seconds()
 
     async def _until_leader_changes(self, look: Look, timeout_s: float) -> None:
         """Until somebody is elected or leaves office, as of that look; `timeout_s` at most."""

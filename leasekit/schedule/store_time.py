@@ -43,8 +43,9 @@ class _Reading:
         most_s = self.now_s(now) + self.resolution_s + self.took_s
         return not self.least_s(now) - TOLERANCE_S <= wall_s <= most_s + TOLERANCE_S
 
-    def is_old(self, now: Instant) -> bool:
-        return now.boot_s - self.taken.boot_s > (READ_AGAIN_S if self.took_s <= SLOW_S else READ_AGAIN_SOON_S)
+    def older_than(self, max_age_s: float, now: Instant) -> bool:
+        """Whether it is time for another; one that took long is not worth much."""
+        return now.boot_s - self.taken.boot_s > (max_age_s if self.took_s <= SLOW_S else READ_AGAIN_SOON_S)
 
 
 class StoreTime:
@@ -69,14 +70,14 @@ class StoreTime:
             wall_s = min(wall_s, reading.least_s(now) + self._max_skew_s)
         return datetime.fromtimestamp(wall_s, UTC)
 
-    async def refresh(self) -> None:
-        """Read the store's time if the last reading is old.
+    async def refresh(self, *, max_age_s: float = READ_AGAIN_S) -> None:
+        """Read the store's time if the last reading is older than `max_age_s` seconds.
 
         Raises:
             ConfigError: the store has no time, and an unchecked clock is not allowed.
             StoreUnavailable: it did not answer.
         """
-        if self._reading is None or self._reading.is_old(self._clock.now()):
+        if self._reading is None or self._reading.older_than(max_age_s, self._clock.now()):
             await self._read()
 
     async def ahead_s(self, instant: datetime) -> float:
