@@ -29,7 +29,7 @@ WRITES_BEFORE = 3
 WRITES_AFTER = 3
 STALE_ATTEMPTS = 5
 """What a round waits for, of the first leader before and of both afterwards."""
-_POLL_S = 0.03
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,6 @@ class Stage:
         with self._lock:
             if guard not in self._resources:
                 folder = self._folder / guard
-                folder.mkdir()
+                folder.mkdir(exist_ok=True)  # an earlier try may have failed
                 self._resources[guard] = KINDS[guard](self._stack, folder)
             return self._resources[guard]
