@@ -19,7 +19,7 @@ from leasekit.cli.main import leasekit
 
 TIMEOUT_S = 60.0
 _BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<content>.*?)^```", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"^(?:\$ )?(leasekit [-a-z].*?)(?: &)?(?:\s{2,}#.*)?$", re.MULTILINE)
+_COMMAND = re.compile(r"^(?:\$ |(?:[\d*/,-]+ ){4}[\d*/,-]+ +)?(leasekit [-a-z].*?)(?: &)?(?:\s{2,}#.*)?$", re.MULTILINE)
 
 
 def blocks(page: str, kind: str) -> list[str]:
