@@ -146,6 +146,57 @@ async def jobs() -> None:
     await waiting
 
 
+# Jobs on a schedule, and slots.
+
+
+@leasekit.cron("nightly", "0 3 * * *", tz="Europe/Paris", overlap="queue_one", missed="all", guarantee="at_least_once")
+def cron_job(a: int = 0, *, b: str = "") -> bytes:
+    return b""
+
+
+@leasekit.cron("hourly", "@hourly", store=store, stop="process", ttl_s=30, grace_s=3, max_late_s=60, jitter_s=5)
+def cron_job_without_result() -> None: ...
+
+
+@leasekit.cron("often", "every 30s", store=async_store, allow_unchecked_clock=True)
+async def async_cron_job(a: int = 0) -> bytes:
+    return b""
+
+
+assert_type(cron_job(1, b="b"), bytes)
+assert_type(cron_job_without_result(), None)
+assert_type(cron_job.name, str)
+assert_type(cron_job.slots(), leasekit.Slots)
+assert_type(async_cron_job.slots(), aio.Slots)
+cron_as_callable: Callable[[int], bytes] = cron_job
+
+
+def serving() -> None:
+    cron_job.serve()
+    cron_job.serve(threading.Event(), drain_s=3)
+    leasekit.serve(cron_job, async_cron_job, stop=threading.Event(), drain_s=None)
+    assert_type(leasekit.current_run(), leasekit.Run)
+    assert_type(leasekit.current_run().attempt, int)
+    slots = leasekit.Slots("nightly", "@daily", store=store)
+    with slots.serving():
+        if run := slots.next_run(threading.Event()):
+            with run:
+                assert_type(run.leadership, leasekit.Leadership)
+                run.finish(leasekit.Outcome.FAILED, "exit 3")
+
+
+async def serving_async() -> None:
+    assert_type(await async_cron_job(1), bytes)
+    await async_cron_job.serve(asyncio.Event(), drain_s=3)
+    await aio.serve(async_cron_job, stop=asyncio.Event())
+    assert_type(aio.current_run(), aio.Run)
+    slots = aio.Slots("nightly", "@daily", store=async_store)
+    if run := await slots.claim():
+        async with run:
+            assert_type(run.leadership, aio.Leadership)
+            await run.finish(leasekit.Outcome.DONE)
+
+
 # Errors.
 
 
@@ -189,6 +240,20 @@ def wrong() -> None:
     leasekit.singleton("nightly", 15)  # type: ignore[call-overload]
     leasekit.singleton(job)  # type: ignore[call-overload]
     leasekit.elect("reports")  # type: ignore[attr-defined]
+    cron_job("1")  # type: ignore[arg-type]
+    cron_job(c=1)  # type: ignore[call-arg]
+    cron_job().decode().upper().fly()  # type: ignore[attr-defined]
+    cron_job.serve(asyncio.Event())  # type: ignore[arg-type]
+    leasekit.serve(job)  # type: ignore[arg-type]
+    leasekit.serve(cron_job, stop=3)  # type: ignore[arg-type]
+    leasekit.cron("nightly")  # type: ignore[call-arg]
+    leasekit.cron("nightly", "@daily", "UTC")  # type: ignore[call-arg]
+    leasekit.cron("nightly", 3)  # type: ignore[arg-type]
+    leasekit.cron("nightly", "@daily", overlap="both")  # type: ignore[arg-type]
+    leasekit.cron("nightly", "@daily", missed="some")  # type: ignore[arg-type]
+    leasekit.cron("nightly", "@daily", guarantee="exactly_once")  # type: ignore[arg-type]
+    leasekit.cron("nightly", "@daily", stop="sometimes")  # type: ignore[arg-type]
+    leasekit.Slots("nightly", store=async_store)  # type: ignore[arg-type]
 
 
 async def wrong_too() -> None:
@@ -199,3 +264,7 @@ async def wrong_too() -> None:
         pass
     (await async_job(1)).hex()  # type: ignore[union-attr]
     await job_or_raise(1)  # type: ignore[misc]
+    await cron_job.serve()  # type: ignore[func-returns-value, misc]
+    await async_cron_job.serve(threading.Event())  # type: ignore[arg-type]
+    await aio.serve(cron_job)  # type: ignore[arg-type]
+    (await async_cron_job("1")).fly()  # type: ignore[arg-type, attr-defined]
