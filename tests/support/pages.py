@@ -107,6 +107,7 @@ def shape(lines: list[str] | tuple[str, ...], folder: Path | None = None) -> lis
     text = re.sub(r"\b[\w.-]+-\d+-[0-9a-f]{8}\b", "ID", text)
     text = text.replace(f" {os.uname().nodename} ", " vm ")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    text = re.sub(r"\b(?:\d+[dhm] ?)*\d+s\b", "0s", text)
     text = re.sub(r"\d+(\.\d+)*", "0", text)
     return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
 
