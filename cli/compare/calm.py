@@ -53,7 +53,7 @@ async def handover(play: Play) -> None:
         resigned = await leader.ask("resign", election=election)
         won = await play.elected(elected)
         if number:  # the first is for warming up
-            play.record("handover_s", won["at"] - resigned["at"])
+            play.record_wait("handover_s", resigned["at"], won)
         leader, candidate = candidate, leader
     await leader.ask("resign", election=election)
 

@@ -136,6 +136,8 @@ def _write(election: str, token: int, file: str) -> bool:
                 database.execute("INSERT INTO line (election, token) VALUES (?, ?)", (election, token))
         except FencingRejected:
             return False
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the fenced database: {error}") from error
     return True
 
 

@@ -24,6 +24,10 @@ class ChildEnded(errors.LeasekitError):
     """A process that was needed ended by itself."""
 
 
+class WorkerFault(Exception):
+    """A fault of ours, in a worker."""
+
+
 class Children:
     """A context manager: on leaving it, all processes that were started here have been killed and waited for.
 
@@ -117,12 +121,18 @@ class Child:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
-    def said_last(self) -> str:
-        """The end of its log."""
+    @property
+    def said(self) -> str:
+        """All that it has logged."""
         try:
-            return self._log.read_text(errors="replace")[-_OUTPUT_SHOWN:].strip()
+            return self._log.read_text(errors="replace").strip()
         except OSError:
             return ""
+
+    @property
+    def said_last(self) -> str:
+        """The end of that, for people."""
+        return self.said[-_OUTPUT_SHOWN:]
 
 
 class Worker(Child):
@@ -197,19 +207,14 @@ class Worker(Child):
                 _fail(answer, self._ended())
 
     def _ended(self) -> ChildEnded:
-        return ChildEnded(f"process {self.name!r} ended by itself. {self.said_last()}")
+        return ChildEnded(f"process {self.name!r} ended by itself. {self.said_last}")
 
 
-def _fail(answer: asyncio.Future[dict[str, Any]], error: errors.LeasekitError) -> None:
+def _fail(answer: asyncio.Future[dict[str, Any]], error: Exception) -> None:
     answer.set_exception(error)
     answer.exception()  # seen: perhaps nobody waits for it any more
 
 
-def _error(told: Mapping[str, Any]) -> errors.LeasekitError:
+def _error(told: Mapping[str, Any]) -> Exception:
     text = str(told["error"])
-    if told["kind"] == "ConfigError":
-        name, _, message = text.partition(": ")
-        return errors.ConfigError(name, message)
-    if told["kind"] == "AuthError":
-        return errors.AuthError(text)
-    return errors.StoreUnavailable(text)
+    return WorkerFault(text) if told["kind"] == "fault" else errors.StoreUnavailable(text)

@@ -52,6 +52,8 @@ class Play:
         """What the present scenario has found, by the metric's name."""
         self.first = stage.worker("first")
         self.second = stage.worker("second")
+        self.lapsed = 0
+        """Leases that ran out in the present scenario though nobody was meant to lose one."""
         self._leaders: list[Worker] = []
         self._counted: Counted | None = None
         self._doors = AsyncExitStack()
@@ -63,6 +65,14 @@ class Play:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         await self._doors.aclose()
+
+    def record_wait(self, metric: str, began_at: float, elected: dict[str, Any]) -> None:
+        """Keep how long it took until somebody was elected. Elected before: the lease of who led had run out, because the
+        machine was too busy to renew it. Then there is nothing to keep, and that is said."""
+        if elected["at"] >= began_at:
+            self.record(metric, elected["at"] - began_at)
+        else:
+            self.lapsed += 1
 
     def record(self, metric: str, *samples: float) -> None:
         """Keep what was measured."""

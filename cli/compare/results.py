@@ -46,6 +46,8 @@ class StoreResult:
     """Scenarios that do not apply here, and why."""
     failed: dict[str, str] = field(default_factory=dict)
     """Scenarios that went wrong, and how."""
+    lapsed: dict[str, int] = field(default_factory=dict)
+    """Samples that do not count, by scenario: the leader's lease had run out before, on a machine too busy to renew it."""
     error: str | None = None
 
     def of(self, metric: Metric) -> list[float]:
@@ -121,6 +123,7 @@ def _store(store: StoreResult) -> dict[str, Any]:
         "measured": {metric.name: _measured(metric, store.of(metric)) for metric in METRICS if store.of(metric)},
         "left_out": dict(store.left_out),
         "failed": dict(store.failed),
+        "lapsed": dict(store.lapsed),
     }
 
 
@@ -172,5 +175,6 @@ def _read_store(data: Mapping[str, Any]) -> StoreResult:
         samples={name: measured["samples"] for name, measured in data["measured"].items()},
         left_out=dict(data["left_out"]),
         failed=dict(data["failed"]),
+        lapsed=dict(data["lapsed"]),
         error=data["error"],
     )

@@ -59,7 +59,7 @@ async def failover(play: Play) -> None:
         killed_at = now_s()
         play.stage.kill(leader)
         won = await play.elected(campaigns[number])
-        play.record("failover_s", won["at"] - killed_at)
+        play.record_wait("failover_s", killed_at, won)
 
     await side_by_side(*(kill(number, leader) for number, leader in enumerate(leaders)))
     await _resign_all(play, elections)

@@ -24,7 +24,7 @@ from leasekit.cli.compare.results import Comparison, Promises, StoreResult
 from leasekit.cli.compare.servers import KINDS, PortTaken, Servers
 from leasekit.cli.compare.stage import Stage
 from leasekit.clock import SYSTEM_CLOCK
-from leasekit.errors import LeasekitError
+from leasekit.errors import LeasekitError, StoreUnavailable
 
 _PORT_TRIES = 4
 _SWEEP_TIMEOUT_S = 5.0
@@ -197,15 +197,19 @@ class _Store:
             self._result.left_out[scenario.name] = _GIVEN if servers is None else _ALONE
             self._progress.advance(1)
             return True
-        play.samples = {}
+        play.samples, play.lapsed = {}, 0
         try:
             await _PLAYS[scenario.name](play)
+            if play.lapsed and not play.samples:
+                raise StoreUnavailable("each time the lease ran out before")
         except (LeasekitError, OSError) as error:
             # What was measured until then may be no fair part of the whole, so it does not count.
             self._result.failed[scenario.name] = str(error)
             self._progress.note(f"{self._result.title}, {scenario.title}: {error}")
         else:
             self._result.samples.update(play.samples)
+            if play.lapsed:
+                self._result.lapsed[scenario.name] = play.lapsed
         self._progress.advance(1)
         return scenario.name not in self._result.failed
 

@@ -90,9 +90,9 @@ class Servers(ABC):
         """Raise StoreUnavailable (of it PortTaken) if a server has ended by itself."""
         for index, child in self._running.items():
             if not child.running:
-                said = child.said_last()
-                kind = PortTaken if _PORT_TAKEN in said.lower() else StoreUnavailable
-                raise kind(f"server {index + 1} of {self.size} ended by itself: {said or 'it said nothing'}")
+                kind = PortTaken if _PORT_TAKEN in child.said.lower() else StoreUnavailable
+                said = child.said_last or "it said nothing"
+                raise kind(f"server {index + 1} of {self.size} ended by itself: {said}")
 
     @abstractmethod
     def _command(self, index: int) -> list[str | Path]:

@@ -17,7 +17,7 @@ from leasekit.cli.compare.counting import CountingDoor
 from leasekit.cli.compare.servers import Servers
 from leasekit.cli.compare.wire import READERS
 
-_READY_TIMEOUT_S = 40.0
+_READY_TIMEOUT_S = 60.0
 _CHECK_EVERY_S = 0.1
 _LEAVE_TIMEOUT_S = 3.0
 _LEADER_TIMEOUT_S = 20.0

@@ -72,8 +72,13 @@ def remarks(comparison: Comparison) -> list[tuple[str, str]]:
         if store.error is not None:
             said.append((store.title, f"could not be measured: {store.error}"))
         said += [(store.title, f"{_SCENARIO_TITLES[name]}: failed: {why}") for name, why in store.failed.items()]
+        said += [(store.title, f"{_SCENARIO_TITLES[name]}: {_lapsed(count)}") for name, count in store.lapsed.items()]
         said += [(store.title, f"{_SCENARIO_TITLES[name]}: left out: {why}") for name, why in store.left_out.items()]
     return said + [(name, f"left out: {why}") for name, why in comparison.not_found.items()]
+
+
+def _lapsed(count: int) -> str:
+    return f"{count} samples do not count, since the lease had run out before: this machine is too busy for such leases"
 
 
 def machine_line(comparison: Comparison) -> str:

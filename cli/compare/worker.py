@@ -50,6 +50,8 @@ class Obedience:
             told = {"answer": await deed(**arguments)}
         except LeasekitError as error:
             told = {"error": str(error), "kind": type(error).__name__}
+        except Exception as error:  # noqa: BLE001 (a fault of ours, which must be heard of)
+            told = {"error": f"{type(error).__name__}: {error}", "kind": "fault"}
         sys.stdout.write(json.dumps({"number": number, **told}) + "\n")
         sys.stdout.flush()
 

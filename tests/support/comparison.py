@@ -46,6 +46,7 @@ def comparison() -> Comparison:
     ill = StoreResult(name="sqlite", title=f"SQLite {NASTY}", servers=1, promises=promises(), version=NASTY)
     ill.samples = {"acquire_s": [0.002], "failover_s": [4.9]}
     ill.failed = {"handover": NASTY}
+    ill.lapsed = {"failover": 2}
     ill.left_out = {"store-failover": "takes a store of three servers"}
     dead = StoreResult(name="consul1", title="Consul x1", servers=1, error=NASTY)
     return Comparison(
