@@ -18,11 +18,14 @@ from itertools import accumulate
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from leasekit.errors import LossReason
 from leasekit.observability import live
 from leasekit.observability.events import RENEWAL_BUCKETS_S, Elected, Ended, Event, Refused, Renewal
 from leasekit.observability.hub import HUB, Relay
 from leasekit.observability.names import OTHERS, Names
 
+_REASONS = ("elected", *(reason.value for reason in LossReason if reason is not LossReason.FORKED))
+"""A fork has no part in the counts: it is another process."""
 SCRAPE_WAITS_S = 0.5
 """At most, for what happened before the scrape to be counted in it."""
 
@@ -87,6 +90,8 @@ class _Collector:
                 continue  # one of too many: only counted
             standing = standings.get(election)
             is_leader.add_metric([election], float(standing is not None and standing.leads))
+            for reason in _REASONS:  # with 0 from the start: Prometheus sees no increase in what was not there
+                self._transitions.setdefault((election, reason), 0)
             remaining.add_metric([election], standing.remaining_s if standing is not None else 0.0)
             if standing is not None and standing.waiting is not None:
                 waiting.add_metric([election], standing.waiting)

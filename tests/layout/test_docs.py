@@ -35,6 +35,7 @@ RUNNING = (
     "singleton.md",
     "cron.md",
     "operations.md",
+    "observability.md",
     "how-it-works.md",
 )
 PROGRAMS = [

@@ -73,6 +73,22 @@ def test_a_leadership_from_scrape_to_scrape(registry: CollectorRegistry, prefix:
     assert after[f'leasekit_transitions_total{{election="{prefix}",reason="resigned"}}'] == 1
 
 
+def test_every_reason_is_there_from_the_start_since_prometheus_sees_no_increase_of_what_was_not(
+    registry: CollectorRegistry, prefix: str
+) -> None:
+    with leasekit.connect(f"memory://{prefix}") as store:
+        with_candidate = leasekit.Election(prefix, store=store)
+        with with_candidate.campaign():
+            samples = scraped(registry, prefix)
+    transitions = {
+        re.search(r'reason="(\w+)"', sample)[1]: count  # type: ignore[index]
+        for sample, count in samples.items()
+        if "transitions" in sample
+    }
+    told = {reason.value for reason in LossReason} - {"forked"}
+    assert transitions == {"elected": 1, **dict.fromkeys(told, 0)}
+
+
 def test_after_a_pause_the_very_first_scrape_shows_no_leader(
     registry: CollectorRegistry, prefix: str, stuck_engine: Callable[[], AbstractContextManager[None]]
 ) -> None:
