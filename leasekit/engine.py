@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class Engine:
-    """A thread that runs an asyncio loop until `stop`."""
+    """A thread that runs an asyncio loop (a new one, unless one is given) until `stop`."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.loop = loop or asyncio.new_event_loop()
         self._unheard: set[Future[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="leasekit-engine", daemon=True)
         self._thread.start()
@@ -129,6 +129,11 @@ def get() -> Engine:
 def running() -> bool:
     """Whether this process has an engine, and it was not stopped yet."""
     return _engine is not None and not _engine.loop.is_closed()
+
+
+def awaited() -> bool:
+    """Whether something that was submitted is not done yet."""
+    return bool(_tasks)
 
 
 def before_exit(function: Callable[[], None]) -> None:
