@@ -6,6 +6,7 @@
 # for a core instead.
 WORKERS ?= 4
 PYTEST ?=
+COMPARE ?=
 MODEL ?=
 ADVERSARY ?=
 VENV := .venv
@@ -18,7 +19,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 endif
 
-.PHONY: demo test lint model adversary servers bench docs clean help
+.PHONY: demo test lint model adversary servers bench comparison docs clean help
 
 help:
 	@echo "make demo       an election to watch, on this machine"
@@ -28,6 +29,7 @@ help:
 	@echo "make adversary  let stale leaders write, and see them refused (ADVERSARY=... as for python -m adversary)"
 	@echo "make servers    fetch etcd, Consul and the databases for the tests"
 	@echo "make bench      measure"
+	@echo "make comparison measure the stores side by side, and refresh docs/comparison.* (COMPARE=... as for leasekit compare)"
 	@echo "make docs       the documentation as a site, in build/site"
 	@echo "make clean      remove all that was made here"
 
@@ -54,6 +56,9 @@ servers:
 
 bench: $(VENV)/.dev servers
 	@$(BIN)/python -m benchmarks
+
+comparison: $(VENV)/.dev servers
+	@$(BIN)/python scripts/comparison.py $(COMPARE)
 
 docs: $(VENV)/.docs
 	@$(BIN)/python -m mkdocs build --strict -f docs/site/mkdocs.yml
