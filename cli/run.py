@@ -104,13 +104,13 @@ def run(
         id=id,
         wait_s=0.0 if at_once else wait_s,
         ttl_s=ttl_s,
-        grace_s=_checked_grace(grace_s, ttl_s),
+        grace_s=checked_grace(grace_s, ttl_s),
         not_acquired_code=not_acquired_code,
         command=command,
     )
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError("--report", f"{report.absolute().parent} is no directory: make it first")
-    ctx.exit(_cannot_start(command[0]) or _run(ctx, terms, report, health))
+    ctx.exit(cannot_start(command[0]) or _run(ctx, terms, report, health))
 
 
 def _run(ctx: click.Context, terms: Terms, report_file: Path | None, health: str | None) -> int:
@@ -159,7 +159,7 @@ def environment(store: Session) -> Mapping[str, str]:
     return {**kept, "LEASEKIT_STORE": store.connection.url}
 
 
-def _checked_grace(grace_s: float | None, ttl_s: float) -> float:
+def checked_grace(grace_s: float | None, ttl_s: float) -> float:
     """The grace, or its default. Refused where the command would be told to stop before a renewal is even due."""
     from leasekit.core.lease import check_timing
 
@@ -169,7 +169,7 @@ def _checked_grace(grace_s: float | None, ttl_s: float) -> float:
     return grace_s
 
 
-def _cannot_start(program: str) -> int | None:
+def cannot_start(program: str) -> int | None:
     """The exit code if the program surely cannot be executed: better said before a leadership is won for it."""
     if shutil.which(program) is not None:
         return None

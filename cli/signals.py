@@ -7,7 +7,7 @@ import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -79,11 +79,11 @@ class Signals:
         with contextlib.suppress(OSError):
             self._writer.send(b"\0")
 
-    def wait(self, other: int, timeout_s: float) -> None:
-        """Sleep until a signal, `wake`, or something to read on the descriptor `other`."""
+    def wait(self, others: Iterable[int], timeout_s: float) -> None:
+        """Sleep until a signal, `wake`, or something to read on one of the descriptors `others`."""
         poll = select.poll()
-        poll.register(self._reader, select.POLLIN)
-        poll.register(other, select.POLLIN)
+        for descriptor in (self._reader.fileno(), *others):
+            poll.register(descriptor, select.POLLIN)
         poll.poll(timeout_s * 1000)
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:

@@ -71,6 +71,11 @@ class Schedule:
     tz: str
     _slots: _Slots = field(repr=False, compare=False)
 
+    @property
+    def zone(self) -> tzinfo:
+        """By whose clocks the fields are meant."""
+        return _zone(self.tz)
+
     def next_after(self, instant: datetime) -> datetime | None:
         """The first slot later than `instant`, in UTC; None if there is none within some fifty years."""
         slot = next(self._slots.rising(_whole_seconds(instant) + 1), None)

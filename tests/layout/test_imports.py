@@ -39,6 +39,7 @@ _IMPURE = {
 _PURE = {
     "leasekit.audit",
     "leasekit.core",
+    *(f"leasekit.schedule.{room}" for room in ("pattern", "plan", "records", "times")),
     *(f"leasekit.backends.raft.{room}" for room in ("core", "kv", "server", "wire")),
     *(f"leasekit.cli.compare.{part}" for part in ("figures", "metrics", "page", "plots", "results", "tables")),
 }
@@ -162,6 +163,7 @@ def test_dependencies_beyond_the_core_stay_in_their_backends() -> None:
         "leasekit.fencing": {"sqlalchemy", "redis", "httpx", "requests"},
         "leasekit.observability.prometheus": {"prometheus_client"},
         "leasekit.observability.opentelemetry": {"opentelemetry"},
+        "leasekit.schedule": {"cronsim"},
         "leasekit.testing": {"pytest", "hypothesis"},
         "leasekit.integrations.pytest": {"pytest"},
         "leasekit.integrations.apscheduler": {"apscheduler"},

@@ -12,6 +12,7 @@ _HEAVY = (
     "google",
     "aiohttp",
     "consul",
+    "cronsim",
     "requests",
     "rich",
     "pytest",
@@ -27,7 +28,14 @@ _HEAVY = (
 
 @pytest.mark.parametrize(
     "module",
-    ["leasekit", "leasekit.cli.main", "leasekit.fencing.sql", "leasekit.backends.memory", "leasekit.backends.sqlite"],
+    [
+        "leasekit",
+        "leasekit.cli.main",
+        "leasekit.cli.cron",
+        "leasekit.fencing.sql",
+        "leasekit.backends.memory",
+        "leasekit.backends.sqlite",
+    ],
 )
 def test_importing_brings_no_optional_package(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules, sep='\\n')"
