@@ -118,6 +118,12 @@ class Observer:
             return False
         return not done or Outcome.DONE in last
 
+    @property
+    def ended(self) -> int:
+        """How many attempts have an end."""
+        lines = [attempt.line for attempt in list(self.evidence.attempts.values())]
+        return sum(line is not None and line.outcome is not Outcome.CLAIMED for line in lines)
+
     def _watch(self) -> None:
         while not self._over.wait(LOOK_EVERY_S):
             self._look()

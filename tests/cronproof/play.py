@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from cronproof.evidence import Observer
@@ -20,8 +19,11 @@ from support.netns import Network
 
 SKEW_S = 2.0
 """The default of `max_skew_s`."""
-PATIENCE_S = 180.0
-"""How long after its last slot a job may take to be done with all of them."""
+PATIENCE_S = 120.0
+"""How long after the last slot nothing may come to an end. How long all of it takes, depends on the machine."""
+
+
+SAY_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Script:
     seed: int
     workers: int = 5
     servers: int = 3
-    ttl_s: float = 3.0
+    ttl_s: float = 4.0
     body_s: float = 0.3
     pace: Pace = field(default_factory=Pace)
 
@@ -82,9 +84,10 @@ def play(script: Script, say: Callable[[str], object] = lambda _text: None) -> R
                 say("\n".join(f"{j.job}: {len(j.slots)} slots, up to {format_slot(j.until)}" for j in judged))
                 trouble.start()
                 try:
-                    wrong += _wait(observer, judged, team, say)
+                    wrong += _wait_for_the_last(judged, team, say)
                 finally:
                     trouble.stop()
+                wrong += [] if wrong else _wait_for_the_ends(observer, judged, say)
                 wrong += [said for worker in team if (said := worker.finish(30)) is not None]
             finally:
                 observer.stop()
@@ -110,24 +113,31 @@ def _judged(observer: Observer, names: dict[str, str], script: Script) -> list[J
     return judged
 
 
-def _wait(observer: Observer, judged: list[Judged], team: list[Worker], say: Callable[[str], object]) -> list[str]:
-    """Until all slots have come and are done with; what was wrong, if that takes too long."""
-    last = max(j.until for j in judged)
-    give_up: datetime = last
-    said_s = time.monotonic()
-    while True:
-        left_s = give_up.timestamp() - time.time()
-        waiting = [j.job for j in judged if not observer.finished(j.job, j.until, done=j.at_least_once)]
-        if left_s < 0 and not waiting:
-            return []
-        if left_s < -PATIENCE_S:
-            return [f"{job} is not done with its slots {PATIENCE_S:g} s after the last" for job in waiting]
+def _wait_for_the_last(judged: list[Judged], team: list[Worker], say: Callable[[str], object]) -> list[str]:
+    """Until all slots have come, in the middle of trouble; what was wrong, if a worker ended by itself."""
+    last = max(j.until for j in judged).timestamp()
+    said_s = time.time()
+    while (left_s := last - time.time()) > 0:
         if fallen := [said for worker in team if (said := worker.fallen) is not None]:
             return fallen
-        if time.monotonic() - said_s > 30:
-            said_s = time.monotonic()
-            say(f"{max(0.0, left_s):.0f} s to go, {len(observer.evidence.attempts)} attempts so far")
+        if time.time() - said_s > SAY_EVERY_S:
+            said_s = time.time()
+            say(f"{left_s:.0f} s to go")
         time.sleep(0.1)
+    return []
+
+
+def _wait_for_the_ends(observer: Observer, judged: list[Judged], say: Callable[[str], object]) -> list[str]:
+    """Until all slots are done with, now that there is no more trouble; what was wrong, if that does not go on."""
+    ended, moved_s = -1, time.monotonic()
+    while waiting := [j.job for j in judged if not observer.finished(j.job, j.until, done=j.at_least_once)]:
+        if (now_ended := observer.ended) > ended:
+            say(f"{now_ended} runs have ended")
+            ended, moved_s = now_ended, time.monotonic()
+        if time.monotonic() - moved_s > PATIENCE_S:
+            return [f"{job} is not done with its slots, and nothing has ended for {PATIENCE_S:g} s" for job in waiting]
+        time.sleep(1)
+    return []
 
 
 def _result(

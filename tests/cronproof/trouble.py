@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class Trouble:
         with self._free[worker.id]:
             worker.kill()
             self.counts["workers killed"] += 1
-            time.sleep(random.uniform(0, 3))
+            self._over.wait(random.uniform(0, 3))
             worker.start()
 
     def _pause(self, random: Random) -> None:
