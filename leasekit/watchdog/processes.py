@@ -97,6 +97,8 @@ def kill(group: int | None, ancestor: int | None) -> None:
     for _ in range(_SWEEPS_MAX):
         if not _sweep(ancestor, dead):
             return
+        if ancestor == os.getpid():
+            _reap(dead, spare=group)
 
 
 def _sweep(ancestor: int, dead: set[int]) -> bool:
@@ -105,7 +107,14 @@ def _sweep(ancestor: int, dead: set[int]) -> bool:
     `dead` is what one sweep tells the next: a watchdog that is stopped reaps nobody, and the dead become many.
     """
     anyone = False
-    found = [(pid, ancestor) for pid in _children(ancestor)]
+    children = list(_children(ancestor))
+    if ancestor == os.getpid():
+        # No other process can have the id of a child that was not reaped, so there is nothing to look at first: the next
+        # generation of one that runs away is hardly born by now.
+        for pid in reversed(children):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+    found = [(pid, ancestor) for pid in children]
     while found:
         pid, parent = found.pop()
         if pid in dead:
@@ -122,6 +131,14 @@ def _sweep(ancestor: int, dead: set[int]) -> bool:
         _send_to(process, signal.SIGKILL)
         found.extend((child, pid) for child in _children(pid))
     return anyone
+
+
+def _reap(dead: set[int], spare: int | None) -> None:
+    """Let go of the dead children of this process, and take them out of `dead`: their ids may come again."""
+    for pid in dead - {spare}:
+        dead.discard(pid)
+        with contextlib.suppress(ChildProcessError):  # another's child
+            os.waitpid(pid, os.WNOHANG)
 
 
 def has_living_children(pid: int) -> bool:
