@@ -30,9 +30,9 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in (value or "").split(",")))
     if value is None:
         return ()
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
     for name in names:
         if name not in STORES:
             raise click.BadParameter(f"{name!r} is none of {', '.join(STORES)}")

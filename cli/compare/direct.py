@@ -181,7 +181,6 @@ class Direct:
         versions = sorted({endpoint.version for endpoint in health.endpoints if endpoint.version is not None})
         return {
             "promises": promises,
-            "url": store.url,
             "version": ", ".join(versions) or None,
             "servers": len(health.endpoints),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -176,9 +175,7 @@ METRICS = (
         "is fenced: refused.",
         plotted=False,
     ),
-    Metric(
-        "paused_accepted", "paused", "stale writes accepted", Unit.TIMES, "The same: not refused.", plotted=False
-    ),
+    Metric("paused_accepted", "paused", "stale writes accepted", Unit.TIMES, "The same: not refused.", plotted=False),
     Metric(
         "failover_s",
         "failover",
@@ -208,9 +205,4 @@ METRICS = (
         "Whether the leadership of a process outlived it.",
         plotted=False,
     ),
-)  # fmt: skip
-
-
-def of_scenarios(names: Collection[str]) -> tuple[Metric, ...]:
-    """The figures of these scenarios, in order."""
-    return tuple(metric for metric in METRICS if metric.scenario in names)
+)

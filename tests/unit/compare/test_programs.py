@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from leasekit.cli.compare.command import STORES
 from leasekit.cli.compare.programs import find, free_ports
 from leasekit.cli.compare.servers import KINDS, find_programs
 
@@ -48,6 +49,10 @@ def test_the_folder_that_was_named_comes_before_the_variable_and_that_before_pat
     assert find_programs(["consul1"], None) == ({"consul1": by_variable}, {})
     named = program(tmp_path / "named" / "consul" / "consul")
     assert find_programs(["consul1"], tmp_path / "named") == ({"consul1": named}, {})
+
+
+def test_the_stores_that_the_help_names_are_those_that_can_be_started() -> None:
+    assert tuple(KINDS) == STORES
 
 
 def test_what_is_not_there_is_named_with_what_to_do() -> None:

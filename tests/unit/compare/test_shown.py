@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leasekit.cli.compare import page, plots, results, tables
-from leasekit.cli.compare.metrics import METRICS, SCENARIO_NAMES, Metric, Unit, of_scenarios
+from leasekit.cli.compare.metrics import METRICS, SCENARIO_NAMES, Metric, Unit
 from leasekit.cli.compare.plots import Axis, Strip
 from support.comparison import NASTY, comparison
 
@@ -32,7 +32,6 @@ def parsed(document: str) -> ElementTree.Element:
 def test_every_scenario_has_figures_and_every_figure_a_name_of_its_own() -> None:
     assert {metric.scenario for metric in METRICS} == set(SCENARIO_NAMES)
     assert len({metric.name for metric in METRICS}) == len(METRICS)
-    assert [metric.name for metric in of_scenarios(["watch"])] == ["watch_s"]
 
 
 # JSON.
