@@ -1,6 +1,7 @@
 # Everything runs from a virtual environment in .venv, made on first use; nothing is installed elsewhere.
 # PYTHON=python3.12 chooses the interpreter, WORKERS=8 how many tests run at a time, PYTEST="-k etcd" narrows them,
-# MODEL="--states 100000 PART-OF-A-NAME" what is explored, ADVERSARY="--store etcd --rounds 5" what guards are tried by.
+# MODEL="--states 100000 PART-OF-A-NAME" what is explored, ADVERSARY="--store etcd --rounds 5" what guards are tried by,
+# FIRE="--store sqlite --rounds 5" what the watchdog is put under.
 
 # Most tests wait for a lease to end, so more workers than cores is right; too many, and tests that count seconds wait
 # for a core instead.
@@ -9,6 +10,7 @@ PYTEST ?=
 COMPARE ?=
 MODEL ?=
 ADVERSARY ?=
+FIRE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SERVERS := .cache/servers
@@ -19,7 +21,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 endif
 
-.PHONY: demo test lint model adversary servers bench comparison docs clean help
+.PHONY: demo test lint model adversary fire servers bench comparison docs clean help
 
 help:
 	@echo "make demo       an election to watch, on this machine"
@@ -27,6 +29,7 @@ help:
 	@echo "make lint       linters and types"
 	@echo "make model      explore the election's state machine far (MODEL=... as for python -m model)"
 	@echo "make adversary  let stale leaders write, and see them refused (ADVERSARY=... as for python -m adversary)"
+	@echo "make fire       put the watchdog under fire, and measure (FIRE=... as for python -m fire)"
 	@echo "make servers    fetch etcd, Consul and the databases for the tests"
 	@echo "make bench      measure"
 	@echo "make comparison measure the stores side by side, and refresh docs/comparison.* (COMPARE=... as for leasekit compare)"
@@ -50,6 +53,9 @@ model: $(VENV)/.dev
 
 adversary: $(VENV)/.dev servers
 	@PYTHONPATH=tests $(BIN)/python -m adversary $(ADVERSARY)
+
+fire: $(VENV)/.dev servers
+	@PYTHONPATH=tests $(BIN)/python -m fire $(FIRE)
 
 servers:
 	@scripts/get-servers.sh $(SERVERS)
