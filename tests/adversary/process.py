@@ -22,7 +22,7 @@ from adversary.record import Held, Outcome, Pen
 from adversary.writers import NotWritten, Writer, writer_for
 from leasekit.errors import FencingRejected, LeadershipLost, StoreUnavailable
 
-PAUSE_S = (0.01, 0.1)
+PAUSE_S = (0.02, 0.3)
 """Between two attempts."""
 STOPS_AT_SHARE = 0.5
 PR_SET_PDEATHSIG = 1
