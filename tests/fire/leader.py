@@ -99,6 +99,12 @@ class Leader:
         signs = {kind: last_sign_s(self.folder / kind) for kind in self.kinds}
         return {kind: sign for kind, sign in signs.items() if sign is not None}
 
+    def wait_until_elected(self) -> None:
+        """Until it leads. Raises LostEarlyError."""
+        wait_for(lambda: self.elected_s() or self.process.poll() is not None, f"{self.folder.name} leads")
+        if self.process.poll() is not None:
+            raise LostEarlyError(self.errors().strip())
+
     def wait_until_up(self) -> None:
         """Until its command runs, with all its kinds. Raises LostEarlyError."""
         wait_for(self.is_up, f"{self.folder.name} leads and its command is up")

@@ -84,7 +84,7 @@ class FileSite:
 
     name = "sqlite"
 
-    def __init__(self, ttl_s: float = 3.0) -> None:
+    def __init__(self, ttl_s: float = 4.0) -> None:
         self.ttl_s = ttl_s
 
     def place(self, folder: Path, stack: ExitStack) -> Place:
@@ -117,7 +117,7 @@ def site(store: str) -> Iterator[Site]:
             yield FileSite()
         case "etcd":
             with EtcdCluster() as etcd:
-                yield ServerSite(store, etcd, ttl_s=3.0)
+                yield ServerSite(store, etcd, ttl_s=4.0)
         case "consul":
             # What the backend takes for the least: Consul lets go of a lease after twice its ttl.
             with ConsulCluster(max_connections_per_client=1000) as consul:

@@ -79,10 +79,13 @@ def play(site: Site, name: str, kinds: Sequence[str], dice: random.Random) -> Ou
         stack.callback(first.end)
         if freezer is not None:
             freezer.take(first.process.pid)
-        first.wait_until_up()
+        first.wait_until_elected()
         second = Leader(folder / "second", place.second_url, kinds=[command.HEIR, *fenced], **timing)
         stack.callback(second.end)
-        wait_for(second.queues, "the second one queues")
+        first.wait_until_up()
+        wait_for(lambda: second.queues() or second.elected_s(), "the second one queues")
+        if not second.queues():
+            raise LostEarlyError(first.errors().strip())
         scene = Scene(first, first.watchdog_pid, place, stack.enter_context(ExitStack()), freezer)
         assert freezer is None or freezer.holds(scene.watchdog_pid)
 
@@ -148,7 +151,7 @@ def _wait_for_the_end(scene: Scene) -> int:
 def _who_lives(leader: Leader) -> list[str]:
     """Who gives signs of life. Nothing is asked of the process table: it can be deceived."""
     before = leader.last_signs_s()
-    time.sleep(10 * EVERY_S)
+    time.sleep(5 * EVERY_S)
     after = leader.last_signs_s()
     return [kind for kind in after if after[kind] != before.get(kind)]
 
