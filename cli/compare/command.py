@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import SystemRandom
@@ -129,7 +130,8 @@ def compare(
         ctx.exit(exit_codes.SIGNALLED + ended_by)
     if html is not None:
         html.write_text(as_html(comparison), encoding="utf-8")
-    click.echo(render.document(**as_data(comparison)) if output == "json" else as_text(comparison))
+    if sys.stdout is not None:  # closed: there may still be the page
+        click.echo(render.document(**as_data(comparison)) if output == "json" else as_text(comparison))
     ctx.exit(exit_codes.OK if comparison.complete else exit_codes.UNAVAILABLE)
 
 

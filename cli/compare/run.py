@@ -135,6 +135,8 @@ class _Store:
         for attempt in range(1, _PORT_TRIES + 1):
             stage = self._stage(self._folder / f"try{attempt}")
             try:
+                if stage.servers is not None:
+                    stage.servers.start_all()
                 worker = stage.worker("describing")
                 await stage.serving(worker)
                 await self._describe(stage, worker)
@@ -157,10 +159,7 @@ class _Store:
         assert url is not None
         mark = f"leasekit-compare-{os.getpid()}-{self._random.randrange(16**6):06x}"
         ttl_s = self._plan.ttl_s
-        stage = Stage(url, servers, children=self._children, folder=folder, ttl_s=ttl_s, mark=mark)
-        if servers is not None:
-            servers.start_all()
-        return stage
+        return Stage(url, servers, children=self._children, folder=folder, ttl_s=ttl_s, mark=mark)
 
     def _servers(self, folder: Path) -> Servers | None:
         if self._url is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,20 @@ def test_its_reader_may_go_away(cli_without_store: Command, folder: Path) -> Non
     os.close(writer)
     assert comparison.process.wait(60) == 141
     check_nothing_left(comparison, folder)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_without_a_standard_stream_it_still_writes_its_page(
+    cli_without_store: Command, folder: Path, tmp_path: Path, closed: int
+) -> None:
+    html = tmp_path / "page.html"
+    program = ["sh", "-c", f'exec "$@" {closed}<&-', "sh", sys.executable, "-P", "-m", "leasekit", "compare"]
+    program += ["--with", "sqlite", *TINY, *only("acquire"), "--html", str(html)]
+    environment = cli_without_store.environment(TMPDIR=str(folder))
+    done = subprocess.run(program, env=environment, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done
+    assert "acquire + release" in html.read_text()
     assert list(folder.iterdir()) == []
 
 

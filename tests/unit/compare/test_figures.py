@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leasekit.cli.compare import figures
@@ -13,6 +13,7 @@ from leasekit.cli.compare import figures
 SAMPLES = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 
 
+@settings(deadline=None)
 @given(SAMPLES)
 def test_quartiles_stand_in_order_between_the_extremes(samples: list[float]) -> None:
     found = figures.summary(samples)

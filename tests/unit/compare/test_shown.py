@@ -6,7 +6,7 @@ import json
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leasekit.cli.compare import page, plots, results, tables
@@ -143,6 +143,7 @@ def test_the_page_can_be_read_on_dark_ground() -> None:
 # Plots.
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30))
 def test_every_value_has_its_place_on_the_axis_in_order(values: list[float]) -> None:
     axis = Axis.around(values)
@@ -151,6 +152,7 @@ def test_every_value_has_its_place_on_the_axis_in_order(values: list[float]) -> 
     assert axis.x(axis.low) - 0.01 <= places[0] and places[-1] <= axis.x(axis.high) + 0.01
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30))
 def test_an_axis_has_some_round_marks_and_none_outside(values: list[float]) -> None:
     axis = Axis.around(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leasekit.cli.compare.wire import FrameReader, Http2Reader, HttpReader, Reader
@@ -44,6 +44,7 @@ class TestRequests:
     def test_all_are_counted(self, reader: Callable[[], Reader], stream: bytes, count: int) -> None:
         assert reader().feed(stream) == count
 
+    @settings(deadline=None)
     @given(data=st.data())
     def test_wherever_the_stream_is_cut(
         self, reader: Callable[[], Reader], stream: bytes, count: int, data: st.DataObject
