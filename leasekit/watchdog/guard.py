@@ -173,10 +173,12 @@ class Guard:
         the channel.
         """
         now = SYSTEM_CLOCK.now()
-        if now.until(self._deadline) > stand_in_lead_s(self._ttl_s):
-            return
-        if self._adopt:
+        left_s = now.until(self._deadline)
+        if self._adopt and left_s <= self._grace_s + kill_lead_s(self._ttl_s):
+            # The command is being told to stop, and this process may be needed in a moment.
             processes.hurry()
+        if left_s > stand_in_lead_s(self._ttl_s):
+            return
         # Stopped before it could name the command's group, the watchdog goes along with all that is below it.
         processes.kill(self._group or self._process.pid, self._process.pid)
         self._overdue_since = self._overdue_since or now
