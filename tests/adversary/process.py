@@ -24,7 +24,7 @@ from leasekit.errors import FencingRejected, LeadershipLost, StoreUnavailable
 
 PAUSE_S = (0.02, 0.3)
 """Between two attempts."""
-STOPS_AT_SHARE = 0.5
+STOPS_AT_SHARE = 0.3
 PR_SET_PDEATHSIG = 1
 
 
