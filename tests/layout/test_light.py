@@ -32,6 +32,8 @@ _HEAVY = (
         "leasekit",
         "leasekit.cli.main",
         "leasekit.cli.cron",
+        "leasekit.cli.health",
+        "leasekit.observability.health",
         "leasekit.fencing.sql",
         "leasekit.backends.memory",
         "leasekit.backends.sqlite",

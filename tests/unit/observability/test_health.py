@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -30,6 +31,14 @@ def ask(app: Any, path: str, method: str = "GET") -> httpx.Response:
             return await client.request(method, path)
 
     return asyncio.run(request())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Ask again and again until it is so."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_s, "not so in time"
+        time.sleep(0.01)
 
 
 def test_who_leads_says_so_and_who_does_not_says_that(prefix: str) -> None:
@@ -73,8 +82,7 @@ def test_a_follower_is_as_ready_as_the_leader(prefix: str) -> None:
     leading.result(PATIENCE_S)
     waiting = campaigning(connections[1], prefix)
     served = health.Health(prefix, campaigns=True)
-    while asyncio.run(served.answer("GET", "/readyz")).status != 200:
-        pass
+    until(lambda: asyncio.run(served.answer("GET", "/readyz")).status == 200)
     assert not waiting.done()
     engine.get().abandon(waiting)
     for connection in connections:
@@ -86,8 +94,7 @@ def test_who_cannot_get_a_lease_is_not_ready_and_lives_all_the_same(prefix: str)
     faulty.order("go_down")
     waiting = campaigning(faulty._connection, prefix)
     app = health.app(prefix)
-    while ask(app, "/readyz").status_code == 200:  # until the campaign has begun
-        pass
+    until(lambda: ask(app, "/readyz").status_code == 503)  # the campaign has begun
     answers = {path: ask(app, path).status_code for path in ("/readyz", "/livez", "/leader")}
     assert answers == {"/readyz": 503, "/livez": 200, "/leader": 503}
     faulty.order("come_up")

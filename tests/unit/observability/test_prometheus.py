@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -42,6 +43,14 @@ def scraped(registry: CollectorRegistry, *of: str) -> dict[str, float]:
             sample, _, value = line.rpartition(" ")
             samples[sample] = float(value)
     return samples
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Ask again and again until it is so."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_s, "not so in time"
+        time.sleep(0.01)
 
 
 def elected(connection: Connection, name: str, *, ttl_s: float = 15.0, id: str = "me") -> tuple[ElectionCore, Tenure]:
@@ -129,8 +138,7 @@ def test_the_queue_is_as_long_as_a_candidate_last_saw_it(registry: CollectorRegi
     for id in ("second", "third"):
         core = ElectionCore(prefix, connection=connections[id], id=id, ttl_s=15.0, priority=0, meta=None)
         waiting.append(engine.get().submit(core.campaign(None)))
-    while scraped(registry, prefix)[label] < 2:
-        pass
+    until(lambda: scraped(registry, prefix)[label] == 2)
     assert first.loss is None
     for future in waiting:
         engine.get().abandon(future, lambda tenure: tenure.end(LossReason.RESIGNED))
@@ -185,8 +193,8 @@ def test_real_renewals_are_timed(registry: CollectorRegistry, prefix: str) -> No
     with leasekit.connect(f"memory://{prefix}") as store:
         election = leasekit.Election(prefix, store=store, ttl_s=0.5)
         with election.campaign() as leadership:
-            while scraped(registry, "memory").get(counted, 0) < 2:
-                assert leadership.wait_lost(0.05) is None
+            until(lambda: scraped(registry, "memory").get(counted, 0) >= 2)
+            assert leadership.valid
 
 
 def test_names_made_up_without_end_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
