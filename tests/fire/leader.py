@@ -18,7 +18,7 @@ from leasekit.core.journal_event import ENDS, JournalEvent, Kind, load
 from support.children import pids_with
 from support.pausing import pause
 
-GIVE_UP_S = 60.0
+GIVE_UP_S = 180.0
 _LOOK_EVERY_S = 0.01
 _T = TypeVar("_T")
 _TESTS = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -84,7 +84,7 @@ class FileSite:
 
     name = "sqlite"
 
-    def __init__(self, ttl_s: float = 4.0) -> None:
+    def __init__(self, ttl_s: float) -> None:
         self.ttl_s = ttl_s
 
     def place(self, folder: Path, stack: ExitStack) -> Place:
@@ -106,19 +106,20 @@ class ServerSite:
         return ServerPlace(self._server, stack.enter_context(Proxy(endpoint)))
 
 
-STORES = ("sqlite", "etcd", "consul")
+TTL_S: Mapping[str, float] = {"sqlite": 4.0, "etcd": 4.0, "consul": 5.0}
+"""For each store. Consul lets go of a lease after twice its ttl, of which 5 s are the least that the backend takes."""
 
 
 @contextmanager
-def site(store: str) -> Iterator[Site]:
+def site(store: str, ttl_s: float | None = None) -> Iterator[Site]:
     """A site of that kind, its server running."""
+    ttl_s = ttl_s or TTL_S[store]
     match store:
         case "sqlite":
-            yield FileSite()
+            yield FileSite(ttl_s)
         case "etcd":
             with EtcdCluster() as etcd:
-                yield ServerSite(store, etcd, ttl_s=4.0)
+                yield ServerSite(store, etcd, ttl_s)
         case "consul":
-            # What the backend takes for the least: Consul lets go of a lease after twice its ttl.
             with ConsulCluster(max_connections_per_client=1000) as consul:
-                yield ServerSite(store, consul, ttl_s=5.0)
+                yield ServerSite(store, consul, ttl_s)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 EVERY_S = 0.01
 """How often a process gives a sign: the last one may be this much older than its end."""
-LIFE_MAX_S = 180.0
+LIFE_MAX_S = 600.0
 """No process of a round lives for longer, whoever failed to stop it."""
 
 _SIZE = 8

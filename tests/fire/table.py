@@ -11,6 +11,11 @@ from fire.rounds import Outcome
 Row = Sequence[str]
 
 
+def all_of(outcomes: Sequence[Outcome]) -> str:
+    """All tables, in Markdown."""
+    return "\n\n".join([*in_time(outcomes), *too_late(outcomes)]) + "\n"
+
+
 def in_time(outcomes: Sequence[Outcome]) -> list[str]:
     """For each fault that leaves somebody to stop the command: how long before the deadline and the next leader."""
     tables = []
