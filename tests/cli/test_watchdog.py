@@ -21,7 +21,7 @@ import pytest
 
 from leasekit.clock import SYSTEM_CLOCK
 from leasekit.watchdog.guard import End, Ended, Guard
-from leasekit.watchdog.supervision import Cause
+from leasekit.watchdog.supervision import Cause, stand_in_lead_s
 from support.children import pids_with
 from support.signals import LIBRARY_SIGNALS
 
@@ -305,6 +305,13 @@ def test_a_watchdog_killed_while_it_stands_by_is_replaced() -> None:
     guard.begin(SYSTEM_CLOCK.now().plus(60))
     assert guard.watchdog_pid != killed
     assert _end(guard) == Ended(4, Cause.EXITED)
+
+
+def test_leasekit_looks_before_the_deadline_whether_its_watchdog_has_done_its_part() -> None:
+    guard = Guard(["true"], None, ttl_s=60, grace_s=1.0, adopt=False)
+    guard.begin(SYSTEM_CLOCK.now().plus(0.15))
+    assert guard.sleep_s() <= 0.15 - stand_in_lead_s(60)
+    assert not isinstance(_end(guard), Ended), "too near for the command to be started"
 
 
 def test_a_watchdog_that_is_not_needed_goes_without_having_begun(mark: str) -> None:
