@@ -1,4 +1,4 @@
-"""`PYTHONPATH=tests python -m cronproof [--store etcd|consul|raft|sqlite] [--slots N] [--minutes N] [--seed N]`."""
+"""`PYTHONPATH=tests python -m cronproof [--store etcd|consul|raft|sqlite] [--slots N] [--minutes N] [--servers N] [--seed N]`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ def main() -> int:
     parser.add_argument("--store", choices=STORES, action="append", help="on which store; may be repeated (all)")
     parser.add_argument("--slots", type=int, default=300, help="slots of the schedule with one each second (300)")
     parser.add_argument("--minutes", type=int, default=5, help="slots of the schedule with one each minute (5)")
+    parser.add_argument("--servers", type=int, default=3, help="how many servers a store has (3)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the trouble that is made")
     given = parser.parse_args()
     failed = False
     for store in given.store or STORES:
-        result = play(Script(store, given.slots, given.minutes, given.seed), lambda text: print(text, file=sys.stderr))
+        script = Script(store, given.slots, given.minutes, given.seed, servers=given.servers)
+        result = play(script, lambda text: print(text, file=sys.stderr))
         print(result, flush=True)
         failed = failed or bool(result.violations)
     return int(failed)

@@ -24,6 +24,8 @@ PATIENCE_S = 120.0
 
 
 SAY_EVERY_S = 30.0
+SCHEDULES = {"second": "every 1s", "ten": "every 10s", "minute": "* * * * *"}
+"""What the workers serve. `ten` is run at most once, the others at least once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,15 @@ class Script:
     seed: int
     workers: int = 5
     servers: int = 3
-    ttl_s: float = 4.0
+    ttl_s: float = 8.0
     body_s: float = 0.3
     pace: Pace = field(default_factory=Pace)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many slots of each job count; jobs with none are served, and not looked at."""
+        counts = {"second": self.slots, "ten": self.slots // 10, "minute": self.minutes}
+        return {job: count for job, count in counts.items() if count}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +78,14 @@ def play(script: Script, say: Callable[[str], object] = lambda _text: None) -> R
             place(script.store, network, folder, servers=script.servers) as store,
             workers(network, store, script.workers, folder, options) as team,
         ):
-            names = {"second": "every 1s", "second-once": "every 1s"} | (
-                {"minute": "* * * * *"} if script.minutes else {}
-            )
-            observer = Observer(store.own_url, list(names))
+            observer = Observer(store.own_url, list(script.counts))
             trouble = Trouble(team, store, script.pace, script.seed)
             observer.start()
             wrong: list[str] = []
             try:
                 for worker in team:
                     worker.start()
-                judged = _judged(observer, names, script)
+                judged = _judged(observer, script.counts)
                 say("\n".join(f"{j.job}: {len(j.slots)} slots, up to {format_slot(j.until)}" for j in judged))
                 trouble.start()
                 try:
@@ -95,21 +100,21 @@ def play(script: Script, say: Callable[[str], object] = lambda _text: None) -> R
             return _result(script, observer, judged, trouble, team, wrong)
 
 
-def _judged(observer: Observer, names: dict[str, str], script: Script) -> list[Judged]:
+def _judged(observer: Observer, counts: dict[str, int]) -> list[Judged]:
     """Which slots count: so many from the one on with which each job began."""
-    give_up_s = time.monotonic() + 60
-    while set(observer.first) != set(names):
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not set(observer.first) >= set(counts):
         assert time.monotonic() < give_up_s, f"not all jobs are served: {observer.first}"
         time.sleep(0.05)
     judged = []
-    for job, schedule in names.items():
-        after, count = observer.first[job], script.minutes if job == "minute" else script.slots
+    for job, count in counts.items():
+        schedule, after = parse(SCHEDULES[job]), observer.first[job]
         until = after
         for _ in range(count):
-            following = parse(schedule).next_after(until)
+            following = schedule.next_after(until)
             assert following is not None
             until = following
-        judged.append(Judged(job, schedule, job != "second-once", after, until))
+        judged.append(Judged(job, schedule.text, job != "ten", after, until))
     return judged
 
 

@@ -27,6 +27,8 @@ from support.servers import ConsulCluster, EtcdCluster
 STORES = ("etcd", "consul", "raft", "sqlite")
 PREFIX = "cronproof"
 WORKER = Path(__file__).with_name("worker.py")
+ELECTION_MS, HEARTBEAT_MS = 1000, 100
+"""As servers are by default. Tests use shorter ones, which a busy machine does not keep."""
 OUTAGE_S = 2.0
 """How long a server is down, or a file that stands for one is locked."""
 
@@ -49,10 +51,14 @@ def place(kind: str, network: Network, folder: Path, *, servers: int = 3) -> Ite
             url = f"sqlite:///{folder}/slots.db?prefix={PREFIX}"
             yield Place(url, url, False, lambda _random: _lock(folder / "slots.db"))
         elif kind == "raft":
-            cluster = stack.enter_context(HostedCluster(network, servers))
+            members = HostedCluster(network, servers)
+            members.election_timeout_ms, members.heartbeat_ms = ELECTION_MS, HEARTBEAT_MS
+            cluster = stack.enter_context(members)
             yield Place(cluster.url(PREFIX), cluster.url(PREFIX), True, lambda random: _restart(cluster, random))
         else:
-            made: Cluster = EtcdCluster(servers) if kind == "etcd" else ConsulCluster(servers)
+            made: Cluster = ConsulCluster(servers)
+            if kind == "etcd":
+                made = EtcdCluster(servers, election_timeout_ms=ELECTION_MS, heartbeat_ms=HEARTBEAT_MS)
             near = stack.enter_context(made)
             links = [stack.enter_context(Proxy(at, host=network.address)) for at in near.endpoints]
             url = near.url(PREFIX, endpoints=[link.address for link in links])

@@ -15,11 +15,11 @@ from cronproof.stage import Place, Worker
 class Pace:
     """How many seconds pass between two troubles of a kind, on average; 0: none of it."""
 
-    kill_s: float = 9.0
-    pause_s: float = 13.0
-    hurt_s: float = 35.0
-    jump_s: float = 11.0
-    longest_pause_s: float = 8.0
+    kill_s: float = 12.0
+    pause_s: float = 17.0
+    hurt_s: float = 40.0
+    jump_s: float = 13.0
+    longest_pause_s: float = 12.0
 
 
 class Trouble:

@@ -82,7 +82,7 @@ def body(record: Record, longest_s: float) -> Callable[[], None]:
 
 
 def jobs(store: leasekit.ConnectedStore, record: Record, ttl_s: float, body_s: float) -> list[CronJob[..., Any]]:
-    """Each second at least once and at most once, and each minute, longer than a lease lives."""
+    """Each second at least once, each ten seconds at most once, and each minute, for longer than a lease lives."""
 
     def job(name: str, schedule: str, guarantee: Any, longest_s: float) -> CronJob[..., Any]:
         decorate = cron(
@@ -92,7 +92,7 @@ def jobs(store: leasekit.ConnectedStore, record: Record, ttl_s: float, body_s: f
 
     return [
         job("second", "every 1s", "at_least_once", body_s),
-        job("second-once", "every 1s", "at_most_once", body_s),
+        job("ten", "every 10s", "at_most_once", 5 * body_s),
         job("minute", "* * * * *", "at_least_once", 2 * ttl_s),
     ]
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("record")
     parser.add_argument("id")
-    parser.add_argument("--ttl", type=float, default=3.0)
+    parser.add_argument("--ttl", type=float, default=8.0)
     parser.add_argument("--body", type=float, default=0.3)
     given = parser.parse_args()
     if sys.platform == "linux":
