@@ -9,6 +9,7 @@ WORKERS ?= 4
 PYTEST ?=
 COMPARE ?=
 MODEL ?=
+CRONPROOF ?=
 ADVERSARY ?=
 FIRE ?=
 VENV := .venv
@@ -21,7 +22,7 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 endif
 
-.PHONY: demo test lint model adversary fire servers bench comparison docs clean help
+.PHONY: demo test lint model cronproof adversary fire servers bench comparison docs clean help
 
 help:
 	@echo "make demo       an election to watch, on this machine"
@@ -30,6 +31,7 @@ help:
 	@echo "make model      explore the election's state machine far (MODEL=... as for python -m model)"
 	@echo "make adversary  let stale leaders write, and see them refused (ADVERSARY=... as for python -m adversary)"
 	@echo "make fire       put the watchdog under fire, and measure (FIRE=... as for python -m fire)"
+	@echo "make cronproof  prove on real stores that slots run once (CRONPROOF=... as for python -m cronproof; as root)"
 	@echo "make servers    fetch etcd, Consul and the databases for the tests"
 	@echo "make bench      measure"
 	@echo "make comparison measure the stores side by side, and refresh docs/comparison.* (COMPARE=... as for leasekit compare)"
@@ -56,6 +58,9 @@ adversary: $(VENV)/.dev servers
 
 fire: $(VENV)/.dev servers
 	@PYTHONPATH=tests $(BIN)/python -m fire $(FIRE)
+
+cronproof: $(VENV)/.dev servers
+	@PYTHONPATH=tests $(BIN)/python -m cronproof $(CRONPROOF)
 
 servers:
 	@scripts/get-servers.sh $(SERVERS)
