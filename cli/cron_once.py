@@ -32,7 +32,7 @@ def run_once(store: Session, job: Job, terms: Terms) -> int:
     with Signals() as signals:
         try:
             with signals.interrupting():
-                claimed = engine.get().run(_claim(store, job, slot, terms), discard=_release)
+                claimed = engine.get().run(claim(store, job, slot, terms), discard=_release)
         except Interrupted as interrupted:
             code = exit_codes.SIGNALLED + interrupted.signal_number
             return _not_run(job, slot, terms, "interrupted", None, code)
@@ -60,7 +60,7 @@ def _fired_for(job: Job) -> datetime:
     return slot
 
 
-async def _claim(store: Session, job: Job, slot: datetime, terms: Terms) -> Claimed | None:
+async def claim(store: Session, job: Job, slot: datetime, terms: Terms) -> Claimed | None:
     """Ask for as long as `--timeout` while the store does not answer, and wait for a slot that is yet to come."""
     give_up_at = SYSTEM_CLOCK.now().plus(store.timeout_s)
     attempt = 0

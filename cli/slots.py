@@ -18,7 +18,7 @@ from leasekit.schedule.records import LINES_KEPT, SlotsRecord, line_as_json
 from leasekit.schedule.times import format_slot
 from leasekit.schedule.workers import Worker
 
-COLUMNS = ("slot", "outcome", "count", "attempt", "token", "id", "ended", "detail")
+COLUMNS = ("slot", "outcome", "count", "attempt", "token", "id", "claimed", "ended", "detail")
 NEXT_COLUMNS = ("slot", "local", "in_s")
 TABLE_COLUMNS = ("slot", "local", "in")
 WORKER_COLUMNS = ("id", "host", "pid", "since")

@@ -61,6 +61,10 @@ class Running:
         """What it has written to standard error so far."""
         return self._errors.read_text()
 
+    def errors(self) -> str:
+        """What it has said on standard error so far."""
+        return self._errors.read_text()
+
     def signal(self, number: signal.Signals) -> None:
         if number is signal.SIGSTOP:
             pause(self.pid, self._store_url)
