@@ -64,12 +64,12 @@ def _say(result: Result, number: int, count: int) -> None:
     print(f"{number}/{count} {plan.store} {plan.guard} {plan.disturbance}: {said}", file=sys.stderr, flush=True)
     if result.missed:
         print(f"  did not come about: {', '.join(result.missed)}", file=sys.stderr)
-    if plan.guarded and verdict.violations:
-        print("\n".join(["  WRONG:", *verdict.violations, result.account]), file=sys.stderr, flush=True)
+    if result.broken or (plan.guarded and verdict.violations):
+        print("\n".join(["  WRONG:", *verdict.violations, result.broken, result.account]), file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Exit code 1 if anything is wrong in any round."""
+    """Exit code 1 if anything is wrong in any round, or one broke off."""
     options = _options()
     try:
         results = _play(options) if options.rounds else []
@@ -80,8 +80,9 @@ def main() -> int:
         results = list(kept(options.results))
     print(table(results))
     wrong = sum(bool(result.verdict.violations) for result in results)
-    print(f"\nwrong: {wrong} of {len(results)} rounds")
-    return int(wrong > 0)
+    broken = sum(bool(result.broken) for result in results)
+    print(f"\nwrong: {wrong} of {len(results) - broken} rounds; broken off, and not counted: {broken}")
+    return int(wrong > 0 or broken > 0)
 
 
 if __name__ == "__main__":

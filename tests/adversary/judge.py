@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from adversary.record import Attempt, Held, Outcome
+from adversary.record import Attempt, Elected, Held, Outcome
 
 FIRST, SECOND = "first", "second"
 """The two writers: the one elected first, and its successor."""
@@ -27,13 +26,13 @@ class Verdict:
     violations: tuple[str, ...]
 
 
-def judge(attempts: Sequence[Attempt], held: Sequence[Held], elected: Mapping[str, Sequence[int]]) -> Verdict:
+def judge(attempts: Sequence[Attempt], held: Sequence[Held], elected: Sequence[Elected]) -> Verdict:
     """Judge one round.
 
     Args:
         attempts: in the order in which they began.
         held: what the resource has taken, in the order in which it took it.
-        elected: each writer's tokens, as it was given them, for those that were elected.
+        elected: all leaderships that were won.
     """
     stale = set(_stale(attempts))
     taken = {(write.writer, write.number) for write in held}
@@ -96,11 +95,16 @@ def _unlike_what_was_told(attempts: Sequence[Attempt], held: Sequence[Held]) -> 
             yield f"the resource holds {attempt}"
 
 
-def _wrong_tokens(attempts: Sequence[Attempt], elected: Mapping[str, Sequence[int]]) -> Iterator[str]:
+def _wrong_tokens(attempts: Sequence[Attempt], elected: Sequence[Elected]) -> Iterator[str]:
+    given = {(one.writer, one.token) for one in elected}
     for attempt in attempts:
-        if attempt.token not in elected.get(attempt.writer, ()):
-            yield f"{attempt} is not of a token that its writer was elected with: {elected.get(attempt.writer)}"
-    given = [*elected.get(FIRST, ()), *elected.get(SECOND, ())]
-    for earlier, later in itertools.pairwise(given):
-        if later <= earlier:
-            yield f"the token did not rise: {earlier}, then {later}"
+        if (attempt.writer, attempt.token) not in given:
+            yield f"{attempt} is of a token that its writer was not elected with"
+    for earlier in elected:
+        for later in elected:
+            # Of two that campaigned at the same time, either may have been elected first.
+            if earlier.place < later.campaigned and later.token <= earlier.token:
+                yield f"the token did not rise: {earlier}, then {later}"
+    for token, times in Counter(one.token for one in elected).items():
+        if times > 1:
+            yield f"token {token} was given {times} times"

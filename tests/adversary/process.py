@@ -56,6 +56,7 @@ class Stubborn:
         """Whenever the leadership is lost."""
         while True:
             self.leadership.wait_lost()
+            self._pen.write("campaigns")
             leadership = election.campaign()
             self._pen.write("elected", token=leadership.token)
             self.leadership = leadership

@@ -41,6 +41,16 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Elected:
+    """One leadership. Places in the order of events: `campaigned` before the campaign, `place` after it was won."""
+
+    writer: str
+    token: int
+    campaigned: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """One write that the resource has taken."""
 
@@ -81,8 +91,8 @@ class Record:
         self._lines = 0
         self._rest = b""
         self.attempts: dict[tuple[str, int], Attempt] = {}
-        self.elected: dict[str, list[int]] = {}
-        """The tokens of each writer that was elected."""
+        self.elected: list[Elected] = []
+        self._campaigned: dict[str, int] = {}
         self.said: set[tuple[str, str]] = set()
         """What else was said: writer and word."""
 
@@ -112,6 +122,10 @@ class Record:
         accepted = (a.ended for a in self.attempts.values() if a.writer == writer and a.outcome is Outcome.ACCEPTED)
         return next((place for place in accepted if place is not None), None)
 
+    def was_elected(self, writer: str) -> bool:
+        """Whether it ever was."""
+        return any(elected.writer == writer for elected in self.elected)
+
     @property
     def in_order(self) -> Sequence[Attempt]:
         """All attempts, by when they began."""
@@ -128,6 +142,8 @@ class Record:
             told = Outcome(line["outcome"])
             self.attempts[key] = replace(self.attempts[key], ended=self._lines, outcome=told, why=line["why"])
         elif what == "elected":
-            self.elected.setdefault(writer, []).append(line["token"])
+            self.elected.append(Elected(writer, line["token"], self._campaigned[writer], self._lines))
         else:
             self.said.add((writer, what))
+            if what == "campaigns":
+                self._campaigned[writer] = self._lines

@@ -51,7 +51,12 @@ HEAD = (
 
 def keep(result: Result, file: Path) -> None:
     """Append one result."""
-    told = {"plan": asdict(result.plan), "verdict": asdict(result.verdict), "missed": result.missed}
+    told = {
+        "plan": asdict(result.plan),
+        "verdict": asdict(result.verdict),
+        "missed": result.missed,
+        "broken": result.broken,
+    }
     with file.open("a") as lines:
         lines.write(json.dumps(told) + "\n")
 
@@ -62,14 +67,16 @@ def kept(file: Path) -> Iterator[Result]:
         told = json.loads(line)
         plan = told["plan"] | {"disturbance": Disturbance(told["plan"]["disturbance"])}
         verdict = told["verdict"] | {"violations": tuple(told["verdict"]["violations"])}
-        yield Result(Plan(**plan), Verdict(**verdict), tuple(told["missed"]), "")
+        yield Result(Plan(**plan), Verdict(**verdict), tuple(told["missed"]), "", told["broken"])
 
 
 def table(results: Iterable[Result]) -> str:
-    """A line for each pair of a store and a guard, and one for all."""
+    """A line for each pair of a store and a guard, and one for all. Rounds that broke off are not counted."""
     tallies: dict[tuple[str, str], Tally] = {}
     total = Tally()
     for result in results:
+        if result.broken:
+            continue
         tallies.setdefault((result.plan.store, result.plan.guard), Tally()).add(result)
         total.add(result)
     rows = [[*pair, *tally.cells] for pair, tally in sorted(tallies.items())]

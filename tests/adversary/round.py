@@ -23,7 +23,7 @@ from adversary.resources import ELECTION, held_in_store
 from adversary.stage import Stage
 from adversary.stores import Place
 
-GIVE_UP_S = 40.0
+GIVE_UP_S = 120.0
 """How long anything may take that ought to happen. Then the round goes on, and what it lacks shows in its result."""
 WRITES_BEFORE = 3
 WRITES_AFTER = 3
@@ -53,6 +53,8 @@ class Result:
     missed: tuple[str, ...]
     account: str
     """The record, if anything is wrong."""
+    broken: str = ""
+    """Why it broke off, if it did. It proves nothing then."""
 
 
 class Round:
@@ -96,7 +98,7 @@ class Round:
 
     def taken_over(self) -> bool:
         """Whether the second candidate was elected. A guard's lock may still keep it from writing."""
-        return SECOND in self.record.elected
+        return self.record.was_elected(SECOND)
 
     def wait(self, what: Callable[[], bool], means: str, *, within_s: float = GIVE_UP_S, required: bool = True) -> bool:
         """Read on until `what()`; False if that took too long."""
@@ -168,7 +170,7 @@ class Round:
             player.tell("end")
         for writer, player in self.players.items():
             # Who still campaigns, or is in the middle of a write that takes for ever, does not hear it.
-            self.wait(player.ended, f"the end of the {writer}", required=writer in self.record.elected)
+            self.wait(player.ended, f"the end of the {writer}", required=self.record.was_elected(writer))
             player.kill()
         self.record.read()
 
@@ -188,10 +190,10 @@ class Round:
 
 
 def play(plan: Plan, stage: Stage) -> Result:
-    """Play one round on that stage. A round that breaks off is wrong as well: its result says so."""
+    """Play one round on that stage."""
     try:
         with ExitStack() as stack:
             return Round(plan, stage, stack).play()
     except Exception as error:  # noqa: BLE001 - the other rounds go on
-        broken = Verdict(0, 0, 0, 0, 0, (f"the round broke off: {error!r}",))
-        return Result(plan, broken, (), "".join(traceback.format_exception(error)))
+        said = "".join(traceback.format_exception(error))
+        return Result(plan, Verdict(0, 0, 0, 0, 0, ()), (), said, broken=repr(error))

@@ -51,7 +51,7 @@ def test_no_guard_accepts_a_stale_write(stage: Stage) -> None:
     ]
     results = list(run(made, stage, abreast=len(made)))
     for result in results:
-        assert result.verdict.violations == (), f"{result.plan}\n{result.account}"
+        assert (result.verdict.violations, result.broken) == ((), ""), f"{result.plan}\n{result.account}"
         assert result.verdict.stale > 0, f"{result.plan} has no bite: {result.missed}\n{result.account}"
     assert sum(result.verdict.refused for result in results) >= len(results)
 
@@ -67,7 +67,7 @@ def test_without_guards_stale_writes_are_accepted_and_the_command_says_so(
     assert accepted.keys() == set(GUARDS)
     assert all(accepted.values()), accepted
     printed = capsys.readouterr().out
-    assert f"wrong: {len(GUARDS)} of {len(GUARDS)} rounds" in printed
+    assert f"wrong: {len(GUARDS)} of {len(GUARDS)} rounds; broken off, and not counted: 0" in printed
     # The same from the file alone.
     monkeypatch.setattr("sys.argv", ["adversary", "--rounds", "0", "--results", str(file)])
     assert main() == 1

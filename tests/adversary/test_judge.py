@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from adversary.judge import FIRST, SECOND, judge
-from adversary.record import Attempt, Held, Outcome, Pen, Record
+from adversary.record import Attempt, Elected, Held, Outcome, Pen, Record
 
-ELECTED = {FIRST: [5], SECOND: [9]}
+TOKENS = {FIRST: 5, SECOND: 9}
+ELECTED = [Elected(FIRST, 5, -9, -8), Elected(SECOND, 9, -7, -1)]
 
 
 class Story:
@@ -22,7 +23,7 @@ class Story:
 
     def write(self, writer: str, outcome: Outcome, *, taken: bool, open_for: int = 1) -> Story:
         """An attempt that ends `open_for` places after it began; the resource takes it at once."""
-        number, token = len(self.attempts), ELECTED[writer][0]
+        number, token = len(self.attempts), TOKENS[writer]
         self.attempts.append(Attempt(writer, number, token, self._place, self._place + open_for, outcome))
         self._place += 2
         if taken:
@@ -96,21 +97,35 @@ def test_what_nobody_wrote_or_with_another_token_or_twice_is_wrong() -> None:
 
 
 def test_a_token_that_does_not_rise_is_wrong() -> None:
-    assert judge([], [], {FIRST: [9], SECOND: [9]}).violations == ("the token did not rise: 9, then 9",)
-    assert judge([], [], {FIRST: [7], SECOND: [9, 8]}).violations == ("the token did not rise: 9, then 8",)
-    assert judge([], [], {FIRST: [9]}).violations == ()
+    first, second = Elected(FIRST, 9, campaigned=0, place=1), Elected(SECOND, 8, campaigned=2, place=3)
+    (violation,) = judge([], [], [first, second]).violations
+    assert violation.startswith("the token did not rise: ")
+    assert judge([], [], [first]).violations == ()
+
+
+def test_of_two_that_campaigned_at_once_either_may_have_the_lower_token() -> None:
+    first, second = Elected(FIRST, 9, campaigned=0, place=2), Elected(SECOND, 8, campaigned=1, place=3)
+    assert judge([], [], [first, second]).violations == ()
+
+
+def test_a_token_that_is_given_twice_is_wrong() -> None:
+    first, second = Elected(FIRST, 9, campaigned=0, place=2), Elected(SECOND, 9, campaigned=1, place=3)
+    assert judge([], [], [first, second]).violations == ("token 9 was given 2 times",)
 
 
 def test_a_record_is_read_as_it_grows(tmp_path: Path) -> None:
     record, pen = Record(tmp_path / "record"), Pen(tmp_path / "record", FIRST)
     record.read()
     assert record.in_order == []
+    pen.write("campaigns")
     pen.write("elected", token=5)
     pen.write("begin", number=1, token=5)
     record.read()
-    assert record.in_order == [Attempt(FIRST, 1, 5, 1, None, Outcome.UNKNOWN)]
+    assert record.in_order == [Attempt(FIRST, 1, 5, 2, None, Outcome.UNKNOWN)]
     pen.write("end", number=1, outcome="refused", why="x")
     pen.write("done")
     record.read()
-    assert record.in_order == [Attempt(FIRST, 1, 5, 1, 2, Outcome.REFUSED, "x")]
-    assert (record.elected, record.said) == ({FIRST: [5]}, {(FIRST, "done")})
+    assert record.in_order == [Attempt(FIRST, 1, 5, 2, 3, Outcome.REFUSED, "x")]
+    assert record.elected == [Elected(FIRST, 5, 0, 1)]
+    assert record.said == {(FIRST, "campaigns"), (FIRST, "done")}
+    assert record.was_elected(FIRST) and not record.was_elected(SECOND)
