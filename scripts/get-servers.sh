@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # get-servers.sh DEST [WHAT...]: put the servers that the tests need into DEST. Nothing is installed system-wide.
 #
-#   WHAT    etcd-3.4  etcd-3.5  consul  postgresql  mariadb  redis  faketime      (all if none is named)
+#   WHAT    etcd-3.4  etcd-3.5  consul  postgresql  mariadb  redis  faketime  cron     (all if none is named)
 #   result  DEST/<WHAT>/{etcd,etcdctl}, DEST/consul/consul, DEST/postgresql/{postgres,initdb},
 #           DEST/mariadb/mariadbd, DEST/redis/redis-server, DEST/faketime/libfaketime.so (no server: it shifts the
-#           wall clock of one process)
+#           wall clock of one process), DEST/cron/cron
 #
 # They come from the distribution's packages, unpacked and not installed: Debian 12 has etcd 3.4 and the databases, Debian
 # 13 etcd 3.5, Debian 11 Consul. Where from, is what this machine's own apt sources say. What is there already, and runs,
@@ -13,7 +13,7 @@ set -euo pipefail
 
 dest=${1:?usage: get-servers.sh DEST [WHAT...]}
 shift
-[ $# -gt 0 ] || set -- etcd-3.4 etcd-3.5 consul postgresql mariadb redis faketime
+[ $# -gt 0 ] || set -- etcd-3.4 etcd-3.5 consul postgresql mariadb redis faketime cron
 mkdir -p "$dest"
 dest=$(cd "$dest" && pwd)
 temp=$(mktemp -d)
@@ -30,6 +30,7 @@ version() { # WHAT
         [ "$(LD_PRELOAD="$dest/faketime/libfaketime.so" FAKETIME='@2000-01-01 12:00:00' date -u +%Y)" = 2000 ] &&
         echo "libfaketime shifts clocks"
       ;;
+    cron) [ -x "$dest/cron/cron" ] && echo "Debian's" ;;
     *) "$dest/$1/etcd" --version ;;
   esac
 }
@@ -48,7 +49,7 @@ END
 suite_of() { # WHAT
   local suite
   case $1 in
-    etcd-3.4 | postgresql | mariadb | redis | faketime) suite=bookworm ;;
+    etcd-3.4 | postgresql | mariadb | redis | faketime | cron) suite=bookworm ;;
     etcd-3.5) suite=trixie ;;
     consul) suite=bullseye ;;
   esac
@@ -185,6 +186,12 @@ fetch() { # WHAT
       rm -rf "$dest/faketime"
       mv "$dest/.faketime.new" "$dest/faketime"
       ;;
+    cron)
+      unpack cron cron
+      mkdir -p "$temp/cron/root/usr/bin"
+      mv "$temp/cron/root/usr/sbin/cron" "$temp/cron/root/usr/bin/"
+      place cron cron
+      ;;
     consul)
       unpack consul consul
       place consul consul
@@ -199,7 +206,7 @@ fetch() { # WHAT
 missing=()
 for what; do
   case $what in
-    etcd-3.4 | etcd-3.5 | consul | postgresql | mariadb | redis | faketime) ;;
+    etcd-3.4 | etcd-3.5 | consul | postgresql | mariadb | redis | faketime | cron) ;;
     *) echo "get-servers.sh: unknown server: $what" >&2 && exit 2 ;;
   esac
   version "$what" >/dev/null 2>&1 || missing+=("$what")
