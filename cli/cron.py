@@ -135,7 +135,6 @@ def cron(
             ttl_s=policy["ttl_s"],
             grace_s=grace_s,
             adopt=once or policy["overlap"] != "allow",
-            rerun_lost=policy["guarantee"] == "at_least_once",
             verbose=verbose,
             report=report,
         )

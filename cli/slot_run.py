@@ -16,7 +16,6 @@ from leasekit.cli.signals import Signals
 from leasekit.cli.supervised import Supervised
 from leasekit.clock import SYSTEM_CLOCK
 from leasekit.core.records import utc
-from leasekit.election import RELEASE_TIMEOUT_S
 from leasekit.errors import LeasekitError
 from leasekit.schedule.claims import Claimed
 from leasekit.schedule.job import Job
@@ -32,7 +31,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How commands are run. `rerun_lost`: a run that is lost leaves no end behind, so that it is run again."""
+    """How commands are run."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -40,7 +39,6 @@ class Terms:
     grace_s: float
     adopt: bool
     """Whether leasekit runs this one command alone: see `Guard`."""
-    rerun_lost: bool
     verbose: bool
     report: Path | None
 
@@ -152,11 +150,7 @@ class SlotRun:
             self._say(f"{self.what} is done")
         else:
             note(f"{self.what} {'failed' if outcome is Outcome.FAILED else 'is lost'}: {detail}")
-        if outcome is Outcome.LOST and self._terms.rerun_lost and not self._supervised.requests:
-            finishing = self._claimed.election.release(self._claimed.tenure, RELEASE_TIMEOUT_S)
-        else:
-            finishing = self._job.finish(self._claimed, outcome, detail)
-        self._finishing = engine.get().submit(finishing)
+        self._finishing = engine.get().submit(self._job.finish(self._claimed, outcome, detail))
         self._finishing.add_done_callback(lambda _: self._wake())
 
     def _conclude(self, end: End) -> tuple[Outcome, str | None]:
