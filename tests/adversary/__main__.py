@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adversary.disturbances import Disturbance, missing
-from adversary.results import keep, kept, table
+from adversary.results import keep, kept, summary, table
 from adversary.round import Result
 from adversary.stage import Stage
 from adversary.stores import NAMES
@@ -78,11 +78,8 @@ def main() -> int:
         return 2
     if options.results:
         results = list(kept(options.results))
-    print(table(results))
-    wrong = sum(bool(result.verdict.violations) for result in results)
-    broken = sum(bool(result.broken) for result in results)
-    print(f"\nwrong: {wrong} of {len(results) - broken} rounds; broken off, and not counted: {broken}")
-    return int(wrong > 0 or broken > 0)
+    print(f"{table(results)}\n\n{summary(results)}")
+    return int(any(result.verdict.violations or result.broken for result in results))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ class Tally:
     stale: int = 0
     refused: int = 0
     stale_accepted: int = 0
-    without_bite: int = 0
-    """Rounds in which no stale attempt was made."""
 
     def add(self, result: Result) -> None:
         verdict = result.verdict
@@ -34,18 +32,17 @@ class Tally:
         self.stale += verdict.stale
         self.refused += verdict.refused
         self.stale_accepted += verdict.stale_accepted
-        self.without_bite += verdict.stale == 0
 
     @property
     def cells(self) -> list[str]:
         counted = [self.disturbances[disturbance] for disturbance in Disturbance]
-        numbers = [self.rounds, *counted, self.writes, self.stale, self.refused, self.stale_accepted, self.without_bite]
+        numbers = [self.rounds, *counted, self.writes, self.stale, self.refused, self.stale_accepted]
         return [f"{number:,}" for number in numbers]
 
 
 HEAD = (
     *("store", "guard", "rounds", *Disturbance),
-    *("writes", "stale attempts", "refusals", "accepted stale writes", "rounds without bite"),
+    *("writes", "stale attempts", "refusals", "accepted stale writes"),
 )
 
 
@@ -71,16 +68,29 @@ def kept(file: Path) -> Iterator[Result]:
 
 
 def table(results: Iterable[Result]) -> str:
-    """A line for each pair of a store and a guard, and one for all. Rounds that broke off are not counted."""
+    """A line for each pair of a store and a guard, and one for all, of the rounds that went as planned."""
     tallies: dict[tuple[str, str], Tally] = {}
     total = Tally()
     for result in results:
-        if result.broken:
+        if not result.as_planned:
             continue
         tallies.setdefault((result.plan.store, result.plan.guard), Tally()).add(result)
         total.add(result)
     rows = [[*pair, *tally.cells] for pair, tally in sorted(tallies.items())]
     return _aligned([list(HEAD), *rows, ["all", "", *total.cells]])
+
+
+def summary(results: Sequence[Result]) -> str:
+    """How many are wrong, and what is not in the table."""
+    wrong = sum(bool(result.verdict.violations) for result in results)
+    broken = sum(bool(result.broken) for result in results)
+    apart = [result for result in results if not result.as_planned and not result.broken]
+    without_bite = sum(result.verdict.stale == 0 for result in apart)
+    return (
+        f"wrong: {wrong} of {len(results)} rounds\n"
+        f"not as planned, and not in the table: {len(apart)}, {without_bite} of them without a stale attempt\n"
+        f"broken off: {broken}"
+    )
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

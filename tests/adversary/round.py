@@ -56,6 +56,11 @@ class Result:
     broken: str = ""
     """Why it broke off, if it did. It proves nothing then."""
 
+    @property
+    def as_planned(self) -> bool:
+        """Whether all came about that was to. Else its disturbance may have met a leader that was none any more."""
+        return not (self.broken or self.missed) and self.verdict.stale > 0
+
 
 class Round:
     """One round as it is played."""
