@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -311,6 +312,7 @@ def in_child(work: Callable[[], object]) -> None:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
+        signal.alarm(60)  # a child that hangs must not keep the test waiting
         try:
             work()
             os.write(writing, b"ok")
