@@ -41,6 +41,9 @@ async def paused(play: Play) -> None:
         leader.resume()
         accepted = (await stale)["accepted"]
         believed = await leader.ask("believed", election=election, timeout_s=PATIENCE_S)
+        if believed["told_at"] < woken_at:  # it was over before the pause
+            play.lapsed += 1
+            return
         play.record("paused_late_s", believed["late_s"])
         play.record("paused_noticed_s", believed["told_at"] - woken_at)
         play.record("paused_refused", float(not accepted))
