@@ -52,6 +52,11 @@ class Stage:
         self._numbers = itertools.count(1)
         self._workers: list[Worker] = []
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the processes lock each other out, with no server in between."""
+        return urls.parse(self.url).scheme == "sqlite"
+
     def election(self, what: str) -> str:
         """A name that was not used before."""
         return f"{self._mark}-{what}-{next(self._numbers)}"
