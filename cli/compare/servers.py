@@ -11,6 +11,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
@@ -33,6 +34,8 @@ class Servers(ABC):
     scheme: str
     program: str | None = None
     """What has to be found; None: nothing has to."""
+    package: str | None = None
+    """What has to be installed to speak with it, by leasekit's extra of the scheme's name."""
     ports_per_server = 0
 
     def __init__(self, size: int, folder: Path, children: Children, program: Path | None, random: Random) -> None:
@@ -120,6 +123,7 @@ class Etcd(Servers):
 
     scheme = "etcd"
     program = "etcd"
+    package = "grpc"
     ports_per_server = 2
 
     def _command(self, index: int) -> list[str | Path]:
@@ -148,6 +152,7 @@ class Consul(Servers):
 
     scheme = "consul"
     program = "consul"
+    package = "consul"
     ports_per_server = 3
 
     def _command(self, index: int) -> list[str | Path]:
@@ -189,6 +194,7 @@ class Raft(Servers):
     """Members of leasekit's own store with their default timings: heartbeat 100 ms, election timeout 1 to 2 s."""
 
     scheme = "raft"
+    package = "msgpack"
     ports_per_server = 1
 
     def _command(self, index: int) -> list[str | Path]:
@@ -214,12 +220,13 @@ def find_programs(names: Sequence[str], folder: Path | None) -> tuple[dict[str, 
     found: dict[str, Path | None] = {}
     missing: dict[str, str] = {}
     for name in names:
-        program = KINDS[name][0].program
-        where = None if program is None else find(program, folders)
-        if program is not None and where is None:
-            missing[name] = (
-                f"no program {program!r} on PATH; --servers DIR or {SERVERS_VARIABLE} names a folder with it"
-            )
+        kind = KINDS[name][0]
+        where = None if kind.program is None else find(kind.program, folders)
+        if kind.package is not None and find_spec(kind.package) is None:
+            missing[name] = f"needs the package {kind.package!r}: pip install 'leasekit[{kind.scheme}]'"
+        elif kind.program is not None and where is None:
+            how = f"--servers DIR or {SERVERS_VARIABLE} names a folder with it"
+            missing[name] = f"no program {kind.program!r} on PATH; {how}"
         else:
             found[name] = where
     return found, missing

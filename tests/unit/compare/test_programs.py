@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from leasekit.cli.compare import servers
 from leasekit.cli.compare.command import STORES
 from leasekit.cli.compare.programs import find, free_ports
 from leasekit.cli.compare.servers import KINDS, find_programs
@@ -60,6 +61,16 @@ def test_what_is_not_there_is_named_with_what_to_do() -> None:
     assert list(found) == ["sqlite", "raft3"]
     assert list(missing) == ["etcd1", "etcd3", "consul1", "consul3"]
     assert "--servers DIR" in missing["etcd1"]
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "etcd")
+    monkeypatch.setattr(servers, "find_spec", lambda name: None if name == "grpc" else True)
+    found, missing = find_programs(["sqlite", "raft3", "etcd1"], tmp_path)
+    assert list(found) == ["sqlite", "raft3"]
+    assert missing == {"etcd1": "needs the package 'grpc': pip install 'leasekit[etcd]'"}
 
 
 def test_a_file_that_cannot_be_executed_is_no_program(tmp_path: Path) -> None:
