@@ -25,7 +25,7 @@ from contextlib import asynccontextmanager
 from random import Random, SystemRandom
 from typing import Any
 
-from leasekit import aio, retry
+from leasekit import aio, retry, sync
 from leasekit.clock import SYSTEM_CLOCK
 from leasekit.core.lease import check_timing
 from leasekit.core.records import check_name
@@ -51,7 +51,7 @@ class BackgroundLeadership:
 
     Args:
         name, id, ttl_s, priority, meta: as for `leasekit.aio.Election`.
-        store: what `leasekit.aio.connect` gave, to share its lease with other elections; it stays open at shutdown. A URL,
+        store: what `connect` gave, to share its lease with other elections; it stays open at shutdown. A URL,
             or None for the default: a connection of its own, opened at startup and closed at shutdown.
         on_elected: awaited with the Leadership after each election. When the leadership is lost, or is about to be, it
             is cancelled and awaited before the leadership is released. It may return: the leadership goes on. If it
@@ -67,7 +67,7 @@ class BackgroundLeadership:
     def __init__(
         self,
         name: str,
-        store: aio.ConnectedStore | str | None = None,
+        store: aio.ConnectedStore | sync.ConnectedStore | str | None = None,
         *,
         id: str | None = None,
         ttl_s: float = DEFAULT_TTL_S,
@@ -83,7 +83,7 @@ class BackgroundLeadership:
         if shutdown_s <= 0:
             raise ConfigError("shutdown_s", f"is {shutdown_s:g}; it must be more than 0")
         self._shutdown_s = shutdown_s
-        self._store = store
+        self._store = aio.ConnectedStore(store.connection) if isinstance(store, sync.ConnectedStore) else store
         self._settings: dict[str, Any] = {"id": id, "ttl_s": ttl_s, "priority": priority, "meta": meta}
         self._on_elected = on_elected
         self._leadership: aio.Leadership | None = None

@@ -15,6 +15,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 
+import leasekit
 from leasekit import aio, engine
 from leasekit.errors import ConfigError
 from leasekit.integrations.asgi import BackgroundLeadership
@@ -182,6 +183,19 @@ async def test_shutdown_is_bounded_also_when_the_work_will_not_end(url: str, cap
     async with asyncio.timeout(PATIENCE_S):
         while await leader_of(url) is not None:
             await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("face", [leasekit, aio])
+async def test_a_store_that_is_given_is_shared_and_stays_open(url: str, face: Any) -> None:
+    store = face.connect(url)
+    background = BackgroundLeadership("reports", store)
+    async with background.lifespan():
+        await until(lambda: background.leading)
+    assert await aio.Election("reports", aio.ConnectedStore(store.connection)).leader() is None
+    if face is aio:
+        await store.close()
+    else:
+        await asyncio.to_thread(store.close)
 
 
 async def test_one_object_serves_one_application_at_a_time_and_the_next_after_it(url: str) -> None:
