@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -15,6 +15,7 @@ from leasekit.connection import shared
 from leasekit.errors import ConfigError
 from leasekit.schedule import current
 from leasekit.schedule.claims import Claimed
+from leasekit.schedule.ending import Ending
 from leasekit.schedule.job import DEFAULTS, Job, under
 from leasekit.schedule.plan import Guarantee, Missed, Overlap
 from leasekit.schedule.records import Line, Outcome, SlotsRecord
@@ -193,9 +194,8 @@ class Slots:
             return None
         outcome = engine.get().submit(self._next_run())
         try:
-            while stop is None or not stop.is_set():
-                if wait([outcome], STOP_POLL_S).done:
-                    return outcome.result()
+            if _done_before(outcome, stop):
+                return outcome.result()
         except BaseException:
             engine.get().abandon(outcome, self._discard)
             raise
@@ -241,3 +241,20 @@ class Slots:
 
     def __repr__(self) -> str:
         return f"<Slots of {self.name!r} over {self._job.connection.url}>"
+
+
+def _done_before(outcome: Future[Run], stop: threading.Event | None) -> bool:
+    """Wait until it is done, or `stop` is set; whether it is done."""
+    if stop is None:
+        wait([outcome])
+        return True
+    if isinstance(stop, Ending):
+        news = threading.Event()
+        outcome.add_done_callback(lambda _: news.set())
+        with stop.telling(news.set):
+            news.wait()
+        return outcome.done()
+    while not stop.is_set():
+        if wait([outcome], STOP_POLL_S).done:
+            return True
+    return False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from leasekit.errors import LossReason
 from leasekit.retry import UNANSWERED
+from leasekit.schedule.ending import Ending
 from leasekit.schedule.verdict import ask_to_stop, is_forked, tell, verdict
 from leasekit.stopping import lost, run_sync
 
@@ -38,7 +39,7 @@ class ThreadWorker:
         """Set once nothing is claimed or run here any more."""
         self._slots = slots
         self._work = work
-        self._ending = threading.Event()
+        self._ending = Ending()
         self._halted = False
         self._lock = threading.Lock()
         self._runs: dict[Run, threading.Event] = {}

@@ -7,6 +7,7 @@ import functools
 import inspect
 import pickle
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -249,6 +250,24 @@ def test_sync_and_async_jobs_are_served_together(store: leasekit.ConnectedStore)
     assert len(set(done)) == len(done)
     assert {line.outcome for line in job.slots().lines()} == {leasekit.Outcome.DONE}
     assert job.slots().workers() == []
+
+
+def test_a_served_job_is_told_of_the_end_and_does_not_ask_for_it(
+    store: leasekit.ConnectedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leasekit.schedule.slots.STOP_POLL_S", 3600)
+    stop = threading.Event()
+
+    @leasekit.cron("yearly", "@yearly", store=store)
+    def job() -> None: ...
+
+    serving = threading.Thread(target=job.serve, args=(stop,))
+    serving.start()
+    while not job.slots().workers():
+        time.sleep(0.01)
+    stop.set()
+    serving.join(20)
+    assert not serving.is_alive()
 
 
 async def test_an_async_job_is_served_on_the_running_loop(store: leasekit.ConnectedStore) -> None:
