@@ -7,7 +7,6 @@ of its own: one that blocks or raises harms nobody else, and misses events once 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import queue
@@ -60,6 +59,8 @@ class Relay:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the listener has heard what was put; False if that takes longer than `timeout_s` seconds."""
+        if self._thread is None and not self._events.empty():
+            self._start()
         if self._thread is None:
             return self._events.empty()
         if self._ended:
@@ -84,8 +85,12 @@ class Relay:
             if self._thread is not None:  # another was first, or this one, within that call
                 return
             self._thread = thread
-            with contextlib.suppress(RuntimeError):  # the interpreter is ending
+            try:
                 thread.start()
+            except (
+                RuntimeError
+            ):  # the system has no thread to spare, or the interpreter ends: the next event tries again
+                self._thread = None
 
     def _run(self) -> None:
         while (event := self._events.get()) is not None:

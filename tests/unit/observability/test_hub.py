@@ -276,6 +276,22 @@ def test_many_threads_that_tell_at_first_start_one_thread() -> None:
     assert len(after - before) == 1
 
 
+def test_where_the_system_has_no_thread_to_spare_the_next_event_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Event] = []
+    relay = Relay(heard.append)
+    with monkeypatch.context() as exhausted:
+
+        def fail(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        exhausted.setattr(threading.Thread, "start", fail)
+        relay.put(refused(1))
+        assert not relay.flush(PATIENCE_S)
+    relay.put(refused(2))
+    assert relay.flush(PATIENCE_S)
+    assert heard == [refused(1), refused(2)]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_hears_what_happens_in_it_and_nothing_of_the_parents() -> None:
