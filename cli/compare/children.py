@@ -9,12 +9,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from leasekit import errors
+from leasekit.cli.compare.launch import ENDING
 
 _OUTPUT_SHOWN = 600
 _READ_BYTES = 1 << 16
@@ -56,7 +58,7 @@ class Children:
         """Start a program whose output goes to the end of `log`."""
         me = str(os.getpid())
         launch = [sys.executable, "-P", "-m", "leasekit.cli.compare.launch", me, *map(str, command)]
-        with log.open("ab") as output:
+        with log.open("ab") as output, _undisturbed():
             process = subprocess.Popen(
                 launch, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, process_group=0
             )
@@ -65,7 +67,7 @@ class Children:
     def worker(self, name: str, log: Path, environment: Mapping[str, str]) -> Worker:
         """Start a worker (`leasekit.cli.compare.worker`)."""
         command = [sys.executable, "-P", "-m", "leasekit.cli.compare.worker", str(os.getpid())]
-        with log.open("ab") as output:
+        with log.open("ab") as output, _undisturbed():
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -85,6 +87,16 @@ class Children:
     def forget(self, child: Child) -> None:
         """It has ended, and was waited for."""
         self._running.discard(child)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait until a process is born; see `launch.hear_signals`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Child:
@@ -144,6 +156,8 @@ class Worker(Child):
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._partial = b""
+        self._silent = False
+        """It has closed its end: no answer will come any more, though a request may still fit into the pipe."""
         assert process.stdin is not None and process.stdout is not None
         self._commands, self._answers = process.stdin.fileno(), process.stdout.fileno()
         os.set_blocking(self._answers, False)
@@ -160,6 +174,8 @@ class Worker(Child):
         try:
             os.write(self._commands, line)
         except OSError:
+            self._silent = True
+        if self._silent:
             _fail(answer, self._ended())
         return answer
 
@@ -187,6 +203,7 @@ class Worker(Child):
         except BlockingIOError:
             return
         if not data:
+            self._silent = True
             self._loop.remove_reader(self._answers)
             self._fail_asked()
             return

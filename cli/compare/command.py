@@ -15,6 +15,7 @@ import click
 
 from leasekit import schemes, urls
 from leasekit.cli import exit_codes, render
+from leasekit.cli.compare.launch import ENDING
 from leasekit.cli.compare.metrics import SCENARIO_NAMES
 from leasekit.cli.options import Seconds, Settings, one_of, store_options
 from leasekit.core.lease import check_timing
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 STORES = ("sqlite", "raft3", "etcd1", "etcd3", "consul1", "consul3")
 DEFAULT_TTL_S = 5.0
 DEFAULT_ROUNDS = 5
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def _measured(plan: Plan) -> tuple[Comparison | None, int | None]:
             came.append(number)
             work.cancel()
 
-        for number in _ENDING:
+        for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, end, number)
         try:

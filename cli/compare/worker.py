@@ -17,6 +17,7 @@ from typing import Any
 from leasekit.cli.compare.candidacies import Candidacies
 from leasekit.cli.compare.counted import CountedConnection
 from leasekit.cli.compare.direct import Direct
+from leasekit.cli.compare.launch import hear_signals
 from leasekit.errors import LeasekitError
 from leasekit.watchdog import processes
 
@@ -74,6 +75,7 @@ async def serve() -> None:
 
 def main(parent: str) -> None:
     """`parent` is the comparison's process id; this process ends with it."""
+    hear_signals()
     processes.signal_when_parent_dies(signal.SIGKILL)
     if os.getppid() != int(parent):
         return
