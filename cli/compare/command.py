@@ -199,6 +199,8 @@ def _measured(plan: Plan) -> tuple[Comparison | None, int | None]:
         except asyncio.CancelledError:
             if not came:
                 raise
+            # All is cleared up: one more shall not change the exit code, now that the loop lets go of its handlers.
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             return None
 
     with on_stderr() as progress:
