@@ -239,7 +239,7 @@ class Claims:
             id=tenure.id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            claimed=records.utc(self.connection.clock.wall_s()),
+            claimed=records.utc(self.time.now().timestamp()),
         )
 
     def _election_of(self, slot: datetime) -> ElectionCore:

@@ -147,14 +147,25 @@ def next_step(job: str, schedule: Schedule, policy: Policy, view: View) -> Step:
     if view.dead:
         return _after_a_loss(policy, view, record)
     due = _due(job, schedule, policy, record.mark, view.now)
-    passed = record.with_lines(*due.missed)
-    if not due.to_run:
-        return Write(passed) if due.missed else Wait(due.next_at)
+    known = record.with_lines(*_missed(due.late))
+    if not due.ready:
+        return Write(known) if due.late else Wait(due.next_at)
     if view.live and policy.overlap != "allow":
-        if policy.overlap == "skip":
-            return Write(passed.with_lines(Line(due.to_run[-1], Outcome.SKIPPED, count=len(due.to_run))))
-        return Cancel(_token(view.live[0])) if policy.overlap == "cancel_other" else Wait(due.next_at)
-    return Start(due.to_run[0], 1, passed)
+        return _overlapping(policy, view, known, due)
+    if policy.missed == "all":
+        return Start(due.ready[0], 1, known)
+    return Start(due.ready[-1], 1, record.with_lines(*_missed([*due.late, *due.ready[:-1]])))
+
+
+def _overlapping(policy: Policy, view: View, known: SlotsRecord, due: _Due) -> Step:
+    """Slots have come, and a run of an earlier one goes on."""
+    match policy.overlap:
+        case "skip" if due.ready[0] > _began(view.live[0]):
+            return Write(known.with_lines(Line(due.ready[-1], Outcome.SKIPPED, count=len(due.ready))))
+        case "cancel_other":
+            return Cancel(_token(view.live[0]))
+        case _:  # with `skip`: being made up for, one after the other
+            return Wait(due.next_at)
 
 
 def claim_step(policy: Policy, view: View, slot: datetime) -> Step | Refuse:
@@ -226,32 +237,34 @@ def _known(record: SlotsRecord | None) -> SlotsRecord:
     return record
 
 
+def _began(run: Line) -> datetime:
+    """When it was claimed: what came due before that did not come while it went on."""
+    return datetime.fromisoformat(run.claimed) if run.claimed else run.slot
+
+
+def _missed(slots: list[datetime]) -> list[Line]:
+    return [Line(slots[-1], Outcome.MISSED, count=len(slots))] if slots else []
+
+
 @dataclass(slots=True)
 class _Due:
-    to_run: list[datetime] = field(default_factory=list)
-    missed: list[Line] = field(default_factory=list)
+    """What lies between the mark and now, in order: first the late, then the ready."""
+
+    late: list[datetime] = field(default_factory=list)
+    """Nobody is to run them any more."""
+    ready: list[datetime] = field(default_factory=list)
     next_at: datetime | None = None
 
 
 def _due(job: str, schedule: Schedule, policy: Policy, mark: datetime, now: datetime) -> _Due:
-    """The slots between the mark and now that are to be run, and those that are not any more."""
-    slots = schedule.between(mark, now, DUE_MAX)
-    due = _Due()
     in_time_s = policy.on_time_s + policy.jitter_s if policy.missed == "skip" else policy.max_late_s
-    ready = []
-    for slot in slots:
+    due = _Due()
+    for slot in schedule.between(mark, now, DUE_MAX):
         begins = slot + timedelta(seconds=delay_s(job, slot, policy.jitter_s))
         if begins > now:  # those after it wait as well: the mark cannot pass it
             due.next_at = begins
             break
-        ready.append(slot)
-    due.to_run = [slot for slot in ready if (now - slot).total_seconds() <= in_time_s]
-    missed = ready[: len(ready) - len(due.to_run)]
-    if policy.missed != "all" and len(due.to_run) > 1:
-        missed += due.to_run[:-1]
-        due.to_run = due.to_run[-1:]
-    if missed:
-        due.missed = [Line(missed[-1], Outcome.MISSED, count=len(missed))]
+        (due.ready if (now - slot).total_seconds() <= in_time_s else due.late).append(slot)
     if due.next_at is None and (following := schedule.next_after(max(now, mark))) is not None:
         due.next_at = following + timedelta(seconds=delay_s(job, following, policy.jitter_s))
     return due

@@ -49,7 +49,7 @@ class Line:
     host: str | None = None
     pid: int | None = None
     claimed: str | None = None
-    """When, in UTC, by the wall clock of whoever claimed it: for people."""
+    """When, in UTC, by the clock of whoever claimed it, corrected by the store's where that was wrong."""
     ended: str | None = None
     detail: str | None = None
     """What there is to say of the outcome: `exit 3`, `ValueError: ...`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,6 +114,20 @@ def test_with_skip_slots_that_come_meanwhile_are_skipped() -> None:
     due = step(record(10, run(10, 7)), 20, in_office=(7,))
     assert isinstance(due, Write)
     assert outcomes(due.record) == [(10, "claimed", 1), (20, "skipped", 1)]
+
+
+def test_with_skip_several_that_come_meanwhile_are_all_skipped() -> None:
+    due = step(record(10, run(10, 7)), 45, in_office=(7,))
+    assert isinstance(due, Write)
+    assert outcomes(due.record) == [(10, "claimed", 1), (40, "skipped", 3)]
+
+
+def test_slots_that_are_made_up_for_one_by_one_do_not_overlap() -> None:
+    late = replace(run(10, 7), claimed="2026-11-23T00:44:00.000Z")
+    waits = step(record(10, late), 45, in_office=(7,), missed="all")
+    assert isinstance(waits, Wait)
+    done = record(10, late).ended(7, Outcome.DONE, None, None)
+    assert step(done, 46, missed="all").slot == at(20)
 
 
 def test_with_queue_one_they_wait() -> None:
