@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -114,7 +115,7 @@ async def test_at_least_once_each_slot_is_done(world: World, seed: int) -> None:
     storm.check()
     slots = sorted({start.slot for start in storm.log if start.slot <= last})
     period = timedelta(seconds=PERIOD_S)
-    assert all(later - earlier == period for earlier, later in zip(slots, slots[1:], strict=False)), "a slot is missing"
+    assert all(later - earlier == period for earlier, later in pairwise(slots)), "a slot is missing"
     assert set(slots) <= done
     assert any(start.attempt > 1 for start in storm.log) or seed
     await storm.leave()
@@ -132,6 +133,6 @@ async def test_at_most_once_no_slot_is_begun_twice_and_none_is_passed_over(world
     period = timedelta(seconds=PERIOD_S)
     slots = [start.slot for start in storm.log]
     # A claim whose worker went before it could begin leaves its slot lost: in the record, and in no log.
-    gaps = [later for earlier, later in zip(slots, slots[1:], strict=False) if later - earlier != period]
+    gaps = [later for earlier, later in pairwise(slots) if later - earlier != period]
     assert len(gaps) <= len(slots) / 10, gaps
     await storm.leave()
