@@ -5,7 +5,7 @@
 
 # Most tests wait for a lease to end, so more workers than cores is right; too many, and tests that count seconds wait
 # for a core instead.
-WORKERS ?= 4
+WORKERS ?= 5
 PYTEST ?=
 COMPARE ?=
 MODEL ?=
