@@ -156,8 +156,11 @@ class Appender:
         self._lines.put(line)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="leasekit-journal", daemon=True)
-            with contextlib.suppress(RuntimeError):  # the interpreter is ending
+            try:
                 self._thread.start()
+            except RuntimeError:
+                # Out of threads for now: the next line tries again. Or the interpreter is ending.
+                self._thread = None
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until what was put is in the file; False if that takes longer than `timeout_s` seconds."""

@@ -173,6 +173,22 @@ for number in itertools.count():
 """
 
 
+def test_a_machine_that_is_out_of_threads_for_a_moment_loses_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    path = tmp_path / "j.jsonl"
+    appender = Appender(JournalFile(path))
+    with monkeypatch.context() as moment:
+        moment.setattr(threading.Thread, "start", refuse)
+        appender.put(b"one\n")
+    appender.put(b"two\n")
+    assert appender.flush(10)
+    assert lines(path) == [b"one\n", b"two\n"]
+
+
 def test_a_killed_process_leaves_one_torn_line_at_the_most(tmp_path: Path) -> None:
     path = tmp_path / "j"
     process = subprocess.Popen([sys.executable, "-c", _WRITES_FOR_EVER, str(path)], stdout=subprocess.PIPE, text=True)
