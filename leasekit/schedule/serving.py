@@ -19,6 +19,8 @@ STOP_POLL_S = 0.1
 class Crew(Protocol):
     """What serves jobs in threads of its own."""
 
+    begun: threading.Event
+    """Set by its own thread, before that looks whether it is to end, and claims anything."""
     over: threading.Event
     error: BaseException | None
 
@@ -39,11 +41,9 @@ def serve_in_threads(crews: Sequence[Crew], stop: threading.Event | None, drain_
     An exception here (Ctrl-C) stops the runs and waits for them; a second one leaves at once.
     """
     news = threading.Event()
-    started: list[Crew] = []
     try:
         for crew in crews:
             crew.start(news.set)
-            started.append(crew)
         while not news.wait(None if stop is None else STOP_POLL_S):
             if stop is not None and stop.is_set():
                 break
@@ -56,7 +56,8 @@ def serve_in_threads(crews: Sequence[Crew], stop: threading.Event | None, drain_
     except BaseException:
         for crew in crews:
             crew.halt()
-        _all_over(started, None)
+        # An interrupt can come amid a start. A thread that has not begun by now finds that it is to end, and claims nothing.
+        _all_over([crew for crew in crews if crew.begun.is_set()], None)
         raise
     for crew in crews:
         if crew.error is not None:
@@ -115,6 +116,7 @@ class LoopCrew:
     """Asynchronous jobs in a thread with a loop of its own, for who serves them from blocking code."""
 
     def __init__(self, make: Callable[[], Sequence[TaskWorker]]) -> None:
+        self.begun = threading.Event()
         self.over = threading.Event()
         self.error: BaseException | None = None
         self._make = make
@@ -149,6 +151,7 @@ class LoopCrew:
                 order(worker)
 
     def _run(self, news: Callable[[], object]) -> None:
+        self.begun.set()
         try:
             asyncio.run(self._serve())
         except BaseException as error:  # noqa: BLE001 (raised again out of `serve`)

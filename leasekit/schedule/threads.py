@@ -35,6 +35,8 @@ class ThreadWorker:
     def __init__(self, slots: Slots, work: Work) -> None:
         self.error: BaseException | None = None
         """Why it ended without being told to."""
+        self.begun = threading.Event()
+        """Set by the claiming thread before it claims anything."""
         self.over = threading.Event()
         """Set once nothing is claimed or run here any more."""
         self._slots = slots
@@ -66,6 +68,7 @@ class ThreadWorker:
     # The claiming thread.
 
     def _serve(self) -> None:
+        self.begun.set()
         try:
             with self._slots.serving():
                 while (run := self._slots.next_run(self._ending)) is not None:

@@ -17,6 +17,7 @@ from leasekit.errors import (
     LeaseLost,
     LossReason,
     NotElected,
+    SlotTooEarly,
     StoreUnavailable,
 )
 
@@ -33,6 +34,7 @@ EXAMPLES: list[LeasekitError] = [
     FencingRejected(3, 9),
     FencingRejected(3, 9, resource="table"),
     ConfigError("ttl_s", "is too short"),
+    SlotTooEarly("2026-11-23T03:00:00Z", 4.5),
 ]
 
 

@@ -17,7 +17,7 @@ from leasekit.errors import ConfigError, LeadershipLost, LossReason, NotElected
 from leasekit.store import Delete
 from support.faces import FACES, Face
 
-CLASSES = ["ConnectedStore", "Election", "Leadership", "Observer"]
+CLASSES = ["ConnectedStore", "Election", "Leadership", "Observer", "Run", "Slots"]
 # The means of `with`, `for` and `await`, which are not called by name.
 PROTOCOLS = {
     "__enter__",
@@ -60,14 +60,19 @@ def parameters(function: Any) -> list[tuple[str, Any, Any]]:
     return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
 
 
+def of_blocking_face(name: str) -> type:
+    kind: type = getattr(sync, name, None) or getattr(leasekit, name)
+    return kind
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_both_faces_have_the_same_public_names(name: str) -> None:
-    assert public(getattr(sync, name)) == public(getattr(aio, name))
+    assert public(of_blocking_face(name)) == public(getattr(aio, name))
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_both_faces_have_the_same_signatures(name: str) -> None:
-    blocking, awaitable = getattr(sync, name), getattr(aio, name)
+    blocking, awaitable = of_blocking_face(name), getattr(aio, name)
     assert parameters(blocking) == parameters(awaitable)
     for method in public(blocking):
         ours, theirs = (inspect.getattr_static(kind, method) for kind in (blocking, awaitable))
@@ -77,15 +82,16 @@ def test_both_faces_have_the_same_signatures(name: str) -> None:
 
 
 def test_both_faces_have_the_same_functions() -> None:
-    for name in ("connect", "current"):
-        assert parameters(getattr(sync, name)) == parameters(getattr(aio, name))
-    assert set(aio.__all__) == {*CLASSES, "connect", "current"}
+    functions = {"connect", "current", "current_run", "serve"}
+    for name in functions:
+        assert parameters(getattr(leasekit, name)) == parameters(getattr(aio, name))
+    assert set(aio.__all__) == {*CLASSES, *functions}
     assert all(hasattr(leasekit, name) for name in aio.__all__ if name != "Observer")
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_what_is_public_is_documented(name: str) -> None:
-    for kind in (getattr(sync, name), getattr(aio, name)):
+    for kind in (of_blocking_face(name), getattr(aio, name)):
         assert kind.__doc__
         undocumented = [m for m in public(kind) if not inspect.getdoc(getattr(kind, m))]
         assert undocumented == []

@@ -107,7 +107,7 @@ def test_a_job_that_raises_is_an_error_here_and_failed_in_the_slots(
 def test_a_sync_job_whose_leadership_is_lost_is_told_so(url: str, machine: Callable[..., Machine]) -> None:
     def report() -> None:
         assert leasekit.Election("report", url).force_resign()
-        assert leasekit.current().valid is False
+        assert leasekit.current().wait_lost(timeout_s=30)
         leasekit.current().check()
 
     event = machine().fire(report, whole_second())

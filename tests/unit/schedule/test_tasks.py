@@ -32,7 +32,7 @@ def store() -> Iterator[leasekit.ConnectedStore]:
 
 @pytest.fixture
 def slots(store: leasekit.ConnectedStore) -> FedAsyncSlots:
-    return FedAsyncSlots("nightly", store)
+    return FedAsyncSlots("nightly", store, overlap="queue_one")
 
 
 def worker(

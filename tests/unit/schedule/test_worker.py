@@ -36,7 +36,7 @@ def store() -> Iterator[leasekit.ConnectedStore]:
 
 @pytest.fixture
 def slots(store: leasekit.ConnectedStore) -> FedSlots:
-    return FedSlots("nightly", store)
+    return FedSlots("nightly", store, overlap="queue_one")
 
 
 def worker(slots: FedSlots, function: Callable[[], Any], policy: str = "check") -> ThreadWorker:
@@ -274,6 +274,23 @@ def test_an_interrupt_stops_the_runs_and_goes_on_its_way(slots: FedSlots) -> Non
     slots.feed()
     with pytest.raises(KeyboardInterrupt):
         serve_in_threads([worker(slots, job)], None, None)
+    assert [line.outcome for line in slots.lines()] == [Outcome.LOST]
+
+
+class InterruptedAtItsStart(ThreadWorker):
+    """Ctrl-C comes when its thread is at work already, and `start` has not returned."""
+
+    def start(self, news: Callable[[], object]) -> None:
+        super().start(news)
+        while not self._runs:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_amid_the_start_waits_for_what_has_begun(slots: FedSlots) -> None:
+    slots.feed()
+    with pytest.raises(KeyboardInterrupt):
+        serve_in_threads([InterruptedAtItsStart(cast(Slots, slots), Work(check_for_ever, "check", 1.0))], None, None)
     assert [line.outcome for line in slots.lines()] == [Outcome.LOST]
 
 
