@@ -15,6 +15,9 @@ from leasekit.schedule.tasks import TaskWorker
 STOP_POLL_S = 0.1
 """How often a `threading.Event` given by the user is asked: there is no waiting for one of two."""
 
+LONGEST_WAIT_S = 1.0
+"""A signal that comes in the moment before a wait begins does not end it: Python looks for signals before and after."""
+
 
 class Crew(Protocol):
     """What serves jobs in threads of its own."""
@@ -44,7 +47,7 @@ def serve_in_threads(crews: Sequence[Crew], stop: threading.Event | None, drain_
     try:
         for crew in crews:
             crew.start(news.set)
-        while not news.wait(None if stop is None else STOP_POLL_S):
+        while not news.wait(LONGEST_WAIT_S if stop is None else STOP_POLL_S):
             if stop is not None and stop.is_set():
                 break
         for crew in crews:
@@ -67,9 +70,11 @@ def serve_in_threads(crews: Sequence[Crew], stop: threading.Event | None, drain_
 def _all_over(crews: Sequence[Crew], timeout_s: float | None) -> bool:
     give_up_at = None if timeout_s is None else SYSTEM_CLOCK.now().plus(timeout_s)
     for crew in crews:
-        left_s = None if give_up_at is None else max(0.0, SYSTEM_CLOCK.now().until(give_up_at))
-        if not crew.over.wait(left_s):
-            return False
+        while not crew.over.is_set():
+            left_s = LONGEST_WAIT_S if give_up_at is None else SYSTEM_CLOCK.now().until(give_up_at)
+            if left_s <= 0:
+                return False
+            crew.over.wait(min(left_s, LONGEST_WAIT_S))
     return True
 
 
