@@ -76,7 +76,8 @@ def test_a_worker_runs_slot_after_slot_and_tells_the_command_which(cli: Command)
     done = worker.end()
     os.close(reading)
     os.close(writing)
-    assert (done.code, done.err) == (0, "")
+    # By now the next slot may have come, and its run been cut short.
+    assert done.code == 0 and all("told to end by SIGTERM" in line for line in done.err.splitlines())
     assert seen == sorted(set(seen))
     assert [attempt for _, attempt, _ in seen] == ["1", "1", "1"]
     kept = {line["slot"]: line for line in lines(cli) if line["attempt"]}

@@ -152,23 +152,27 @@ async def test_a_long_run_holds_up_no_other_job(store: leasekit.ConnectedStore, 
 async def test_runs_that_outlast_the_drain_are_stopped_and_lost(
     store: leasekit.ConnectedStore, slots: FedAsyncSlots, policy: str
 ) -> None:
+    at_work = asyncio.Event()
+
     async def job() -> None:
+        at_work.set()
         while True:
             aio.current().check()
             await asyncio.sleep(0.005)
 
     serving = Serving(worker(slots, job, policy), drain_s=0.1)
     slots.feed()
-    await wait_for(slots.lines)
+    await asyncio.wait_for(at_work.wait(), LONG_S)
     await serving.end()
     assert [(line.outcome, line.detail) for line in slots.lines()] == [(Outcome.LOST, "resigned")]
     assert leasekit.Election("nightly", store).leader() is None
 
 
 async def test_cancelled_it_stops_the_runs_and_writes_their_outcome(slots: FedAsyncSlots) -> None:
-    ended = asyncio.Event()
+    at_work, ended = asyncio.Event(), asyncio.Event()
 
     async def job() -> None:
+        at_work.set()
         try:
             await asyncio.sleep(3600)
         finally:
@@ -177,7 +181,7 @@ async def test_cancelled_it_stops_the_runs_and_writes_their_outcome(slots: FedAs
 
     serving = Serving(worker(slots, job))
     slots.feed()
-    await wait_for(slots.lines)
+    await asyncio.wait_for(at_work.wait(), LONG_S)
     serving.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving.task
@@ -186,12 +190,15 @@ async def test_cancelled_it_stops_the_runs_and_writes_their_outcome(slots: FedAs
 
 
 async def test_cancelled_twice_it_cancels_runs_that_do_not_stop_by_themselves(slots: FedAsyncSlots) -> None:
+    at_work = asyncio.Event()
+
     async def job() -> None:
+        at_work.set()
         await asyncio.sleep(3600)  # and never asks, as `check` would have it do
 
     serving = Serving(worker(slots, job, "check"))
     slots.feed()
-    await wait_for(slots.lines)
+    await asyncio.wait_for(at_work.wait(), LONG_S)
     serving.task.cancel()
     await asyncio.sleep(0.05)
     assert not serving.task.done()

@@ -142,8 +142,8 @@ def test_a_run_whose_leadership_is_lost_is_stopped_and_lost(
     ended = threading.Event()
 
     def job() -> None:
-        depose(store)
         try:
+            depose(store)  # interrupted perhaps before it has returned
             while True:
                 if policy == "check":
                     leasekit.current().check()
