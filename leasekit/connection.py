@@ -21,7 +21,6 @@ from leasekit import engine, journal, schemes, urls
 from leasekit.clock import SYSTEM_CLOCK, Clock
 from leasekit.core.records import Keys
 from leasekit.errors import ConfigError
-from leasekit.observability import hub  # noqa: F401 (at exit it tells what closing tells it, so it registers first)
 from leasekit.store import Store
 
 if TYPE_CHECKING:
@@ -220,6 +219,6 @@ def _forget_locks() -> None:
     _abandoned.clear()
 
 
-engine.before_exit(_close_all)
+engine.before_exit(_close_all, first=True)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_locks)

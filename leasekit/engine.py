@@ -136,16 +136,19 @@ def awaited() -> bool:
     return bool(_tasks)
 
 
-def before_exit(function: Callable[[], None]) -> None:
-    """Have `function` called when the process ends normally, before the engine stops."""
-    _at_exit.append(function)
+def before_exit(function: Callable[[], None], *, first: bool = False) -> None:
+    """Have `function` called when the process ends normally, before the engine stops.
+
+    `first`: before the others, since it still has something to tell them.
+    """
+    _at_exit.insert(0 if first else len(_at_exit), function)
 
 
 def _exit() -> None:
     if _engine is not None:
         _engine.hush()
     try:
-        for function in reversed(_at_exit):
+        for function in _at_exit:
             function()
     finally:
         if _engine is not None:

@@ -160,6 +160,6 @@ def test_what_is_held_at_exit_is_given_back() -> None:
         "    keys = [e.key for e in engine.get().run(scan()).entries]\n"
         "    print([key for key in keys if not key.endswith('history')])\n"
         "leadership = leasekit.Election('reports', 'memory://shared').campaign()\n"
-        "engine._at_exit.insert(0, look)\n"
+        "engine.before_exit(look)\n"
     )
     assert (ended.stdout, ended.stderr) == ("[]\n", "")
