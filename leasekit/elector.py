@@ -11,7 +11,6 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -160,8 +159,7 @@ class Elector:
         keys, id = self.setup.keys, self.setup.id
         self._join()
         earlier = await self._keeper.take_back(keys, id)
-        self._contest = replace(
-            self._contest,
+        self._contest = self._contest._replace(
             setup=self.setup,
             led=max(self._keeper.led.get(keys.election, 0), earlier.led if earlier else 0),
             lease_id=earlier.lease_id if earlier else self._contest.lease_id,
@@ -225,10 +223,8 @@ class Elector:
             release = self._release = asyncio.get_running_loop().create_future()
             self._feed(event)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await asyncio.shield(release)
-        except TimeoutError:
-            return None
+            await asyncio.wait([release], timeout=timeout_s)
+            return release.result() if release.done() else None
         finally:
             if not release.done():
                 self._feed(e.GiveUp())

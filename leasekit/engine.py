@@ -41,20 +41,31 @@ class Engine:
             if not outcome.set_running_or_notify_cancel():
                 work.close()
                 return
-            task = self.loop.create_task(work)
             # A running concurrent future cannot be cancelled, so cancellation goes by way of the task.
-            _tasks[outcome] = task
+            task = _tasks[outcome] = self.loop.create_task(run())
             task.add_done_callback(finish)
 
-        def finish(task: asyncio.Task[T]) -> None:
-            _tasks.pop(outcome, None)
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            if outcome in self._unheard:
-                return
-            if error is not None:
-                outcome.set_exception(error)
+        async def run() -> None:
+            # Told from within, since a task's callbacks come a turn of the loop later.
+            try:
+                result = await work
+            except BaseException as error:  # noqa: BLE001 (whoever waits is told, whatever it is)
+                if over():
+                    outcome.set_exception(error)
             else:
-                outcome.set_result(task.result())
+                if over():
+                    outcome.set_result(result)
+
+        def over() -> bool:
+            """Nothing runs any more. Whether anybody is to hear how it ended."""
+            _tasks.pop(outcome, None)
+            return outcome not in self._unheard
+
+        def finish(_task: asyncio.Task[None]) -> None:
+            if outcome in _tasks:  # cancelled before it began
+                work.close()
+                if over():
+                    outcome.set_exception(asyncio.CancelledError())
 
         self.loop.call_soon_threadsafe(start)
 

@@ -8,7 +8,8 @@ leader closes it, as expired (or as revoked, if it was forced to resign).
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from leasekit.clock import Clock
 from leasekit.core import records
@@ -21,12 +22,24 @@ TIMEOUT_S = 5.0
 TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line to be written, and how the leadership before it ended if it could not say so itself."""
+class Line(NamedTuple):
+    """A line to be written: wall times as they were read, since an election does not wait for them to be spelt out."""
 
-    past: PastLeadership
+    token: int
+    id: str
+    began_s: float
+    ended_s: float | None
+    reason: LossReason | None
     before: LossReason
+    """How the leadership before it ended, if it could not say so itself."""
+
+    @property
+    def past(self) -> PastLeadership:
+        """As it will stand there."""
+        ended = None if self.ended_s is None else records.utc(self.ended_s)
+        return PastLeadership(
+            self.token, self.id, records.utc(self.began_s), ended, self.reason.value if self.reason else None
+        )
 
 
 class History:
@@ -42,15 +55,15 @@ class History:
 
     def began(self, token: int, id: str, *, over_hold: bool) -> None:
         """A leadership has begun here."""
-        past = PastLeadership(token, id, records.utc(self._clock.wall_s()), None, None)
-        self._lines[token] = Line(past, LossReason.REVOKED if over_hold else LossReason.EXPIRED)
+        before = LossReason.REVOKED if over_hold else LossReason.EXPIRED
+        self._lines[token] = Line(token, id, self._clock.wall_s(), None, None, before)
         self._write_soon()
 
     def ended(self, token: int, id: str, reason: LossReason) -> None:
         """A leadership has ended here."""
-        now = records.utc(self._clock.wall_s())
-        line = self._lines.get(token) or Line(PastLeadership(token, id, now, None, None), LossReason.EXPIRED)
-        self._lines[token] = replace(line, past=replace(line.past, ended=now, reason=reason.value))
+        now_s = self._clock.wall_s()
+        line = self._lines.get(token) or Line(token, id, now_s, None, None, LossReason.EXPIRED)
+        self._lines[token] = line._replace(ended_s=now_s, reason=reason)
         self._write_soon()
 
     async def flush(self) -> None:
@@ -95,12 +108,12 @@ def merged(past: tuple[PastLeadership, ...], lines: dict[int, Line]) -> tuple[Pa
     """The history with these lines in their places by token. A line that a later one follows is over."""
     by_token = {line.token: line for line in past}
     for token, line in lines.items():
+        new = line.past
         known = by_token.get(token)
-        began = known.began if known is not None else line.past.began
-        by_token[token] = replace(line.past, began=began)
+        by_token[token] = new if known is None else replace(new, began=known.began)
         for earlier in by_token.values():
             if earlier.token < token and earlier.reason is None:
-                by_token[earlier.token] = replace(earlier, ended=line.past.began, reason=line.before.value)
+                by_token[earlier.token] = replace(earlier, ended=new.began, reason=line.before.value)
     return tuple(by_token[token] for token in sorted(by_token))[-records.HISTORY_LENGTH :]
 
 

@@ -41,13 +41,15 @@ class Watches:
         Whoever waits needs them now. A leader, or one who has left, can do with them a little later, since a watch
         tells what happened since its revision: so a short leadership goes without.
         """
-        changed = wanted.keys != self._wanted.keys
-        self._wanted = wanted
-        if wanted.keys == self._tasks.keys():
+        if wanted is self._wanted and (self._timer is None or not waiting):
+            return  # seen to, or about to be
+        before, self._wanted = self._wanted.keys, wanted
+        keys = wanted.keys
+        if keys == self._tasks.keys():
             return
         if waiting:
             self._match()
-        elif changed or self._timer is None:
+        elif keys != before or self._timer is None:
             self._cancel_timer()
             self._timer = asyncio.get_running_loop().call_later(UNHURRIED_S, self._match)
 

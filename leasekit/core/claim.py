@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from leasekit.core import events as e
 from leasekit.core import queue, records
 from leasekit.core.contest import WRITING, Contest, Phase, Steps, doubting, remains, retired, send
@@ -32,7 +30,7 @@ def claim(contest: Contest, ctx: e.Context, *, over: int | None = None) -> Steps
     """
     assert contest.candidate_revision is not None
     if ctx.belief.too_short_to_claim(ctx.now):
-        return replace(contest, phase=Phase.RENEWING), (e.RenewLease(),)
+        return contest._replace(phase=Phase.RENEWING), (e.RenewLease(),)
     leader = contest.setup.keys.leader
     compares = (
         Absent(leader) if over is None else At(leader, over),
@@ -42,7 +40,7 @@ def claim(contest: Contest, ctx: e.Context, *, over: int | None = None) -> Steps
     ops = _take_office(contest, ctx)
     if contest.next_in_line:
         ops = (*ops, Get(contest.setup.keys.queue, prefix=True))
-    return send(replace(contest, claim_over=over), Phase.CLAIMING, compares, ops)
+    return send(contest._replace(claim_over=over), Phase.CLAIMING, compares, ops)
 
 
 def overtook(contest: Contest, committed: Committed) -> bool:

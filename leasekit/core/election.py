@@ -11,8 +11,6 @@ that is over stays over.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from leasekit.core import events as e
 from leasekit.core import queue
 from leasekit.core.claim import claim, claim_at_once, clean, enqueue, give_up, overtook
@@ -43,7 +41,7 @@ def step(contest: Contest, event: e.Event, ctx: e.Context) -> Steps:
     """
     match event:
         case e.Campaign():
-            fresh = replace(contest, once=event.once, leaderless_since=None, conflict_since=None, hold=None)
+            fresh = contest._replace(once=event.once, leaderless_since=None, conflict_since=None, hold=None)
             return _begin(fresh, ctx)
         case e.LeaseReady():
             return _begin(contest, ctx) if contest.phase in (Phase.LEASING, Phase.RENEWING) else (contest, ())
@@ -67,13 +65,13 @@ def _begin(contest: Contest, ctx: e.Context) -> Steps:
     """With a lease that is good for a claim: one round trip if nobody is about, or else the queue."""
     belief = ctx.belief
     if belief.lease_id is None or not belief.trusted(ctx.now):
-        return replace(contest, phase=Phase.LEASING), (e.NeedLease(),)
+        return contest._replace(phase=Phase.LEASING), (e.NeedLease(),)
     if belief.lease_id != contest.lease_id:
         # A new lease starts with no keys, so none of its records can be from an earlier leadership.
-        contest = replace(without_lease(contest), lease_id=belief.lease_id, led=0)
-    contest = replace(contest, ttl_s=belief.ttl_s)
+        contest = without_lease(contest)._replace(lease_id=belief.lease_id, led=0)
+    contest = contest._replace(ttl_s=belief.ttl_s)
     if belief.too_short_to_claim(ctx.now):
-        return replace(contest, phase=Phase.RENEWING), (e.RenewLease(),)
+        return contest._replace(phase=Phase.RENEWING), (e.RenewLease(),)
     if contest.candidate_revision is not None or contest.doubt_until is not None:
         return look(contest)
     if contest.led and not contest.left_alone and not contest.once and not contest.setup.compares_empty:
@@ -115,7 +113,7 @@ def _write_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Steps
             return contest, (e.Pause(),)
         case e.Applied() if contest.phase is Phase.ENQUEUEING:
             revision = answer.committed.revision
-            enqueued = replace(contest, candidate_revision=revision)
+            enqueued = contest._replace(candidate_revision=revision)
             return judge(enqueued, queue.read_look(answer.committed.reads, revision), ctx)
         case e.Applied() if contest.phase is not Phase.CLEANING:
             return _won(contest, answer.committed, ctx)
@@ -129,10 +127,10 @@ def _won(contest: Contest, committed: Committed, ctx: e.Context) -> Steps:
     """A claim was applied. It counts if the lease may still be trusted now that the reply is here (rule 4)."""
     revision = committed.revision
     if contest.phase is Phase.CLAIMING_AT_ONCE:
-        contest = replace(contest, candidate_revision=revision)
+        contest = contest._replace(candidate_revision=revision)
     if not contest.lease_trusted(ctx) or overtook(contest, committed):
         # Nobody has believed in it.
-        return clean(replace(contest, led=revision), revision)
+        return clean(contest._replace(led=revision), revision)
     token = contest.base.value + revision
     over_hold = contest.phase is Phase.CLAIMING and contest.claim_over is not None
     return lead(contest, revision, token), (e.Elected(revision, token, over_hold),)
@@ -151,7 +149,7 @@ def _seen(contest: Contest, event: e.Seen, ctx: e.Context) -> Steps:
         if holder is Holder.ANOTHER and contest.leaderless_since is None:
             return contest, ()
         # Somebody was elected in between, even if gone again: nobody is out of turn yet (rule 5).
-        return look(replace(contest, leaderless_since=None))
+        return look(contest._replace(leaderless_since=None))
     same = event.entry is not None and event.entry.create_revision == known[event.key]
     return (contest, ()) if same else look(contest)
 
@@ -197,7 +195,7 @@ def _trust_ended(contest: Contest, event: e.TrustEnded, ctx: e.Context) -> Steps
 
 def _released_by_store(contest: Contest, *, unknown: str | None) -> Steps:
     """The lease is gone: begin anew on another."""
-    leasing = replace(without_lease(contest), phase=Phase.LEASING, number=contest.number + 1)
+    leasing = without_lease(contest)._replace(phase=Phase.LEASING, number=contest.number + 1)
     return leasing, (e.NeedLease(unknown),)
 
 

@@ -19,7 +19,7 @@ from leasekit.store import Entry
 
 def judge(contest: Contest, seen: Look, ctx: e.Context) -> Steps:
     """Decide on what was just read."""
-    contest = replace(contest, base=seen.base, next_in_line=False)
+    contest = contest._replace(base=seen.base, next_in_line=False)
     mine = seen.candidate(contest.candidate_key)
     holder = queue.holder_of(seen.leader, lease_id=contest.lease_id, id=contest.setup.id)
     if holder is Holder.ME:
@@ -27,7 +27,7 @@ def judge(contest: Contest, seen: Look, ctx: e.Context) -> Steps:
         return _adopt(contest, seen.leader, mine, ctx)
     if mine is not None and mine.lease_id != contest.lease_id:
         return _id_taken(contest, mine, ctx)
-    contest = replace(contest, candidate_revision=mine.revision if mine else None, conflict_since=None)
+    contest = contest._replace(candidate_revision=mine.revision if mine else None, conflict_since=None)
     if contest.once and (holder is not Holder.NOBODY or _somebody_ahead(contest, seen)):
         return give_up(contest, ctx, looked=True)
     if mine is None:
@@ -39,9 +39,9 @@ def judge(contest: Contest, seen: Look, ctx: e.Context) -> Steps:
 def _adopt(contest: Contest, leader: Entry, mine: Entry | None, ctx: e.Context) -> Steps:
     """The record is on this lease: a transfer to us, a claim whose reply was lost, or a leadership that is over."""
     own = mine if mine is not None and mine.lease_id == contest.lease_id else None
-    contest = replace(contest, candidate_revision=own.revision if own else None)
+    contest = contest._replace(candidate_revision=own.revision if own else None)
     if leader.revision <= contest.led or not contest.lease_trusted(ctx):
-        return clean(replace(contest, led=max(contest.led, leader.revision)), leader.revision)
+        return clean(contest._replace(led=max(contest.led, leader.revision)), leader.revision)
     token = queue.token_of(leader)
     return lead(contest, leader.revision, token), (e.Elected(leader.revision, token),)
 
@@ -70,7 +70,7 @@ def _id_taken(contest: Contest, mine: Entry, ctx: e.Context) -> Steps:
         over, actions = give_up(contest, ctx)
         return over, (*(action for action in actions if not isinstance(action, e.NotElected)), e.Failed(error))
     watching = Watching(((mine.key, mine.create_revision),), mine.revision)
-    return replace(contest, phase=Phase.WAITING, conflict_since=since, wake_at=until, watching=watching), ()
+    return contest._replace(phase=Phase.WAITING, conflict_since=since, wake_at=until, watching=watching), ()
 
 
 def _queued(contest: Contest, seen: Look, holder: Holder, ctx: e.Context) -> Steps:
@@ -78,12 +78,12 @@ def _queued(contest: Contest, seen: Look, holder: Holder, ctx: e.Context) -> Ste
     first = seen.predecessor(contest.candidate_key) is None
     patience_s = 2 * contest.ttl_s
     if holder is not Holder.NOBODY:
-        contest = replace(contest, leaderless_since=None)
+        contest = contest._replace(leaderless_since=None)
         if holder is Holder.HOLD and first:
             return _wait_out_hold(contest, seen, ctx)
         return _wait(contest, seen, ctx.now.plus(patience_s)), ()
     leaderless_since = contest.leaderless_since or ctx.now
-    contest = replace(contest, leaderless_since=leaderless_since)
+    contest = contest._replace(leaderless_since=leaderless_since)
     out_of_turn_at = leaderless_since.plus(patience_s)
     if first or ctx.now.reached(out_of_turn_at):
         return claim(contest, ctx)
@@ -104,7 +104,7 @@ def _wait(contest: Contest, seen: Look, wake_at: Instant) -> Contest:
         known.append((contest.setup.keys.leader, seen.leader.create_revision if seen.leader else None))
     watching = Watching(tuple(known), seen.revision)
     next_in_line = contest.doubt_until is None and _next_in_line(seen, ahead)
-    return replace(contest, phase=Phase.WAITING, watching=watching, next_in_line=next_in_line, wake_at=wake_at)
+    return contest._replace(phase=Phase.WAITING, watching=watching, next_in_line=next_in_line, wake_at=wake_at)
 
 
 def _next_in_line(seen: Look, ahead: Entry | None) -> bool:
@@ -122,7 +122,7 @@ def _wait_out_hold(contest: Contest, seen: Look, ctx: e.Context) -> Steps:
     hold = contest.hold
     if hold is None or hold.revision != seen.leader.revision or hold.free_at is None:
         hold = HoldSeen(seen.leader.revision, record.lease_id, record.ttl_s)
-        return revoke(replace(contest, hold=hold))
+        return revoke(contest._replace(hold=hold))
     if ctx.now.reached(hold.free_at):
         return claim(contest, ctx, over=hold.revision)
     return _wait(contest, seen, hold.free_at), ()
@@ -132,7 +132,7 @@ def revoke(contest: Contest) -> Steps:
     """Ask the store to revoke the lease that the hold names; revoking one that is gone is acknowledged as well."""
     assert contest.hold is not None
     number = contest.number + 1
-    revoking = replace(contest, phase=Phase.REVOKING, number=number, wake_at=None)
+    revoking = contest._replace(phase=Phase.REVOKING, number=number, wake_at=None)
     return revoking, (e.Revoke(number, contest.hold.lease_id),)
 
 
@@ -140,4 +140,4 @@ def hold_revoked(contest: Contest, ctx: e.Context) -> Contest:
     """The old lease is surely revoked as of now: its last renewal was earlier, so it is trusted for a ttl at most."""
     assert contest.hold is not None
     free_at = ctx.now.plus(contest.hold.ttl_s * (1 + DRIFT) + MARGIN_FLOOR_S)
-    return replace(contest, hold=replace(contest.hold, free_at=free_at))
+    return contest._replace(hold=replace(contest.hold, free_at=free_at))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -102,12 +102,13 @@ def holder_of(leader: Entry | None, *, lease_id: str, id: str) -> Holder:
 
 
 def waiting(
-    keys: Keys, id: str, compares: Iterable[Compare], ops: Iterable[Op], reads: Iterable[tuple[Entry, ...]]
+    keys: Keys, id: str, compares: Sequence[Compare], ops: Sequence[Op], reads: Sequence[tuple[Entry, ...]]
 ) -> int | None:
     """How many candidates queue behind the leader, if this transaction, by the candidate `id`, was applied and shows it."""
     if NoneUnder(keys.queue) in compares:
         return 0
-    ops = list(ops)
+    if not reads:
+        return None
     found = {get.key: entries for get, entries in zip((op for op in ops if isinstance(op, Get)), reads, strict=False)}
     if keys.queue not in found:
         return None

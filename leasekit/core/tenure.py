@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from leasekit.core import events as e
 from leasekit.core import queue, records
 from leasekit.core.contest import Contest, Phase, Steps, Watching, doubting, remains, retired, send
@@ -15,8 +13,7 @@ from leasekit.store import At, Delete, Entry, Get, Op, Put
 def lead(contest: Contest, revision: int, token: int) -> Contest:
     """In office since `revision`: watch `leader` and an operator's `request`."""
     keys = contest.setup.keys
-    return replace(
-        contest,
+    return contest._replace(
         phase=Phase.LEADING,
         leader_revision=revision,
         token=token,
@@ -54,7 +51,7 @@ def office_checked(contest: Contest, answer: e.Answer, ctx: e.Context) -> Steps:
     leader, request = (entries[0] if entries else None for entries in answer.committed.reads)
     if leader is None or leader.revision != contest.leader_revision:
         return _deposed(contest, leader, ctx)
-    return _request_seen(replace(contest, phase=Phase.LEADING), request)
+    return _request_seen(contest._replace(phase=Phase.LEADING), request)
 
 
 def _request_seen(contest: Contest, entry: Entry | None) -> Steps:
@@ -85,7 +82,7 @@ def trust_ended(contest: Contest, event: e.TrustEnded, ctx: e.Context) -> Steps:
 
 def let_go(contest: Contest, release: e.Resign | e.Transfer) -> Steps:
     """Resign or transfer."""
-    contest = replace(contest, release=release)
+    contest = contest._replace(release=release)
     return _resign(contest) if isinstance(release, e.Resign) else _transfer(contest, release)
 
 
@@ -127,7 +124,7 @@ def resign_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Steps
     clean = isinstance(answer, e.Applied) and contest.doubt_until is None
     disown = () if clean else (remains(contest, ctx),)
     left_alone = isinstance(answer, e.Applied) and answer.committed.reads == ((),)
-    return retired(replace(contest, left_alone=left_alone)), (e.Released(reason, confirmed=not unclear), *disown)
+    return retired(contest._replace(left_alone=left_alone)), (e.Released(reason, confirmed=not unclear), *disown)
 
 
 def transfer_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Steps:
@@ -139,7 +136,7 @@ def transfer_answered(contest: Contest, answer: e.Answer, ctx: e.Context) -> Ste
         case e.Refused() | e.LeaseGone():
             return _resign(contest)
         case e.Unknown():
-            return replace(doubting(contest, ctx), transfer_in_doubt=True), (e.Pause(),)
+            return doubting(contest, ctx)._replace(transfer_in_doubt=True), (e.Pause(),)
         case e.Unavailable():
             return contest, (e.Pause(),)
 

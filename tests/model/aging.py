@@ -6,10 +6,12 @@ stays at 0; a `..._since` keeps counting for as long as anything looks at it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from leasekit.clock import Instant
+from leasekit.core.contest import Contest
 
 NOW = Instant(0.0, 0.0)
 TICK_S = 5.0
@@ -28,16 +30,25 @@ def _aged(value: Any, floor_s: float) -> Any:
     if isinstance(value, Instant):
         later = max(floor_s, round(value.boot_s - TICK_S, 6))
         return value if later == value.boot_s else Instant(later, later)
+    if isinstance(value, Contest):
+        changes = _changes(value, value._fields)
+        return value._replace(**changes) if changes else value
     if isinstance(value, tuple):
         return tuple(_aged(item, floor_s) for item in value)
     if not is_dataclass(value):
         return value
+    changes = _changes(value, (field.name for field in fields(value)))
+    return replace(value, **changes) if changes and not isinstance(value, type) else value
+
+
+def _changes(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The fields of `value` that time changes."""
     changes = {}
-    for field in fields(value):
-        old = getattr(value, field.name)
+    for name in names:
+        old = getattr(value, name)
         if old.__class__ in (int, str, float, bool, bytes, type(None)):
             continue
-        new = _aged(old, OLDEST_S if field.name.endswith("_since") else 0.0)
+        new = _aged(old, OLDEST_S if name.endswith("_since") else 0.0)
         if new is not old and new != old:
-            changes[field.name] = new
-    return replace(value, **changes) if changes and not isinstance(value, type) else value
+            changes[name] = new
+    return changes

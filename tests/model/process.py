@@ -172,7 +172,7 @@ class ProcessTable:
             if not self.timed_looks and contest.wake_at is not None and not any(ends):
                 changes["wake_at"] = None
             changes["watching"], draft.told = seen_of(contest.watching, draft.told, store, exact=draft.late is not None)
-        return replace(contest, **changes) if changes else contest
+        return contest._replace(**changes) if changes else contest
 
     def silenced(self, process: Process, mode: Mode) -> Process:
         """The same process, paused or cut off or going on."""
@@ -272,7 +272,7 @@ class Draft:
         match action:
             case e.Transact() | e.Revoke():
                 self.request = InFlight(replace(action, number=0))
-                self.contest = replace(self.contest, number=0)
+                self.contest = self.contest._replace(number=0)
             case e.Pause():
                 self.pausing = True
             case e.NeedLease(unknown):
@@ -317,8 +317,7 @@ class Draft:
         mine = [chore.remains for chore in self.chores]
         earlier = mine[0] if mine else None
         self.chores = self.chores[1:]
-        self.contest = replace(
-            self.contest,
+        self.contest = self.contest._replace(
             led=0 if self.quirks.forgets_led else max(self.led, earlier.led if earlier else 0),
             lease_id=earlier.lease_id if earlier else self.contest.lease_id,
             doubt_until=earlier.doubt_until if earlier else None,

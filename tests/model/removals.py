@@ -88,7 +88,7 @@ def not_watching(drop: Callable[[Contest, str], bool]) -> Patches:
         def wait(*args: Any) -> Contest:
             state = old(*args)
             known = tuple(item for item in state.watching.known if not drop(state, item[0]))
-            return replace(state, watching=replace(state.watching, known=known))
+            return state._replace(watching=replace(state.watching, known=known))
 
         return wait
 
@@ -142,7 +142,7 @@ SEEN: Any = election._seen
 
 
 def never_out_of_turn(state: Contest, seen: queue.Look, holder: Holder, ctx: e.Context) -> Steps:
-    return QUEUED(replace(state, leaderless_since=ctx.now), seen, holder, ctx)
+    return QUEUED(state._replace(leaderless_since=ctx.now), seen, holder, ctx)
 
 
 QUEUED = judge._queued
@@ -157,7 +157,7 @@ def leader_in_between_unseen(state: Contest, event: e.Seen, *rest: Any) -> Steps
 
 
 def adopt_anything(state: Contest, leader: Entry, mine: Entry | None, ctx: e.Context) -> Steps:
-    return ADOPT(replace(state, led=0), leader, mine, ctx)
+    return ADOPT(state._replace(led=0), leader, mine, ctx)
 
 
 ADOPT = judge._adopt
@@ -200,13 +200,13 @@ LEADER_SEEN = tenure.leader_seen
 def taken_for_revoked(state: Contest) -> Steps:
     """The hold is waited out without revoking the old lease."""
     assert state.hold is not None
-    held = replace(state, hold=replace(state.hold, free_at=Instant(state.hold.ttl_s + 1, state.hold.ttl_s + 1)))
+    held = state._replace(hold=replace(state.hold, free_at=Instant(state.hold.ttl_s + 1, state.hold.ttl_s + 1)))
     return contest.look(held)
 
 
 def free_at_once(state: Contest, ctx: e.Context) -> Contest:
     assert state.hold is not None
-    return replace(state, hold=replace(state.hold, free_at=ctx.now))
+    return state._replace(hold=replace(state.hold, free_at=ctx.now))
 
 
 def renewed_as_if_nothing_happened(belief: Belief, ttl_s: float, *, sent_at: Instant, now: Instant) -> Belief:

@@ -151,18 +151,22 @@ def line(token: int, *, reason: str | None = None) -> PastLeadership:
     return PastLeadership(token, "a", f"began {token}", f"ended {token}" if reason else None, reason)
 
 
+def told(token: int, *, reason: LossReason | None = None, before: LossReason = LossReason.EXPIRED) -> Line:
+    """What a process has to add: begun at second 10, and ended at second 11 if there is a reason."""
+    return Line(token, "a", 10.0, 11.0 if reason else None, reason, before)
+
+
 def test_merging_puts_lines_in_the_order_of_their_tokens() -> None:
     known = (line(1, reason="resigned"), line(5))
-    found = merged(known, {3: Line(line(3, reason="closed"), LossReason.EXPIRED)})
+    found = merged(known, {3: told(3, reason=LossReason.CLOSED)})
     assert [(one.token, one.reason) for one in found] == [(1, "resigned"), (3, "closed"), (5, None)]
 
 
 def test_merging_ends_what_a_later_leadership_follows() -> None:
-    found = merged((line(1),), {2: Line(line(2), LossReason.REVOKED)})
-    assert [(one.token, one.reason, one.ended) for one in found] == [(1, "revoked", "began 2"), (2, None, None)]
+    found = merged((line(1),), {2: told(2, before=LossReason.REVOKED)})
+    assert [(one.token, one.reason, one.ended) for one in found] == [(1, "revoked", records.utc(10.0)), (2, None, None)]
 
 
 def test_merging_an_end_keeps_the_beginning_that_is_known() -> None:
-    ended = PastLeadership(1, "a", "said later", "ended 1", "resigned")
-    (found,) = merged((line(1),), {1: Line(ended, LossReason.EXPIRED)})
-    assert (found.began, found.ended, found.reason) == ("began 1", "ended 1", "resigned")
+    (found,) = merged((line(1),), {1: told(1, reason=LossReason.RESIGNED)})
+    assert (found.began, found.ended, found.reason) == ("began 1", records.utc(11.0), "resigned")
