@@ -121,10 +121,13 @@ def transaction(keys: Keys, compares: Sequence[Compare], ops: Sequence[Op]) -> r
     for name, count in (("compares", len(compares)), ("ops", len(ops))):
         if count > OPERATIONS_MAX:
             raise ConfigError(name, f"{count} in one transaction; etcd takes {OPERATIONS_MAX}")
-    return rpc.TxnRequest(
-        compare=[_compare(keys, each) for each in compares],
-        success=[_operation(keys, each) for each in ops],
-    )
+    request = rpc.TxnRequest()
+    # Filled in place: each message that is handed over instead is copied.
+    for compare in compares:
+        _add_compare(request, keys, compare)
+    for op in ops:
+        _add_operation(request, keys, op)
+    return request
 
 
 def committed(keys: Keys, answer: rpc.TxnResponse) -> Committed | None:
@@ -149,27 +152,29 @@ def puts_on(ops: Sequence[Op]) -> list[str]:
     return list(dict.fromkeys(op.lease_id for op in ops if isinstance(op, Put) and op.lease_id is not None))
 
 
-def _compare(keys: Keys, compare: Compare) -> rpc.Compare:
+def _add_compare(request: rpc.TxnRequest, keys: Keys, compare: Compare) -> None:
     match compare:
         case Absent(key):
-            return rpc.Compare(target=rpc.Compare.CREATE, key=keys.encode(key), create_revision=0)
+            request.compare.add(target=rpc.Compare.CREATE, key=keys.encode(key), create_revision=0)
         case At(key, revision):
             # To etcd a missing key is at revision 0; to the contract it is at none.
             wanted = revision if revision > 0 else _REVISION_THAT_NEVER_IS
-            return rpc.Compare(target=rpc.Compare.MOD, key=keys.encode(key), mod_revision=wanted)
+            request.compare.add(target=rpc.Compare.MOD, key=keys.encode(key), mod_revision=wanted)
         case NoneUnder(prefix):
             start, end = keys.span(prefix)
-            return rpc.Compare(target=rpc.Compare.CREATE, key=start, range_end=end, create_revision=0)
+            request.compare.add(target=rpc.Compare.CREATE, key=start, range_end=end, create_revision=0)
 
 
-def _operation(keys: Keys, op: Op) -> rpc.RequestOp:
+def _add_operation(request: rpc.TxnRequest, keys: Keys, op: Op) -> None:
+    added = request.success.add()
     match op:
         case Put(key, value, lease_id):
             lease = 0 if lease_id is None else lease_number(lease_id)
             if lease is None:
                 raise LeaseLost(str(lease_id))
-            return rpc.RequestOp(request_put=rpc.PutRequest(key=keys.encode(key), value=value, lease=lease))
+            put = added.request_put
+            put.key, put.value, put.lease = keys.encode(key), value, lease
         case Delete(key):
-            return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=keys.encode(key)))
+            added.request_delete_range.key = keys.encode(key)
         case Get():
-            return rpc.RequestOp(request_range=read_request(keys, op))
+            added.request_range.CopyFrom(read_request(keys, op))
