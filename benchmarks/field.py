@@ -74,10 +74,12 @@ def on_etcd(etcd: EtcdCluster) -> list[Contestant]:
     """Everybody who can hand over on etcd."""
     url = etcd.url("bench")
     ours: list[Contestant] = [leasekit(LEASEKIT, url), leasekit(LEASEKIT_AIO, url), leasekit_run(url)]
-    return [*ours, etcdctl(etcd, "lock"), etcdctl(etcd, "elect"), *etcd_libraries(etcd)]
+    floor = raw(RAW_AIO, "etcd", etcd.endpoints[0])
+    return [*ours, floor, etcdctl(etcd, "lock"), etcdctl(etcd, "elect"), *etcd_libraries(etcd)]
 
 
 def on_consul(consul: ConsulCluster) -> list[Contestant]:
     """Everybody who can hand over on Consul."""
-    url = consul.url("bench")
-    return [leasekit(LEASEKIT, url), leasekit(LEASEKIT_AIO, url), leasekit_run(url), consul_lock(consul.endpoints[0])]
+    url, address = consul.url("bench"), consul.endpoints[0]
+    ours: list[Contestant] = [leasekit(LEASEKIT, url), leasekit(LEASEKIT_AIO, url), leasekit_run(url)]
+    return [*ours, raw(RAW_AIO, "consul", address), consul_lock(address)]

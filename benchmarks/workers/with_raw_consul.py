@@ -6,12 +6,14 @@ import asyncio
 import http.client
 import json
 import sys
+from http import HTTPStatus
 
 import aiohttp
 
 from benchmarks.workers.protocol import arguments, aserve, serve
 from benchmarks.workers.raw import TTL_S, Pair
 from leasekit.backends.consul import wire
+from leasekit.core import records
 
 ROOT = "raw/"
 TXN = "/v1/txn?consistent"
@@ -58,18 +60,29 @@ class AsyncCandidate:
     def __init__(self, election: str, session: aiohttp.ClientSession, root: str, lease_id: str) -> None:
         self._session = session
         self._txn = root + TXN
+        self._leader = f"{root}/v1/kv/{ROOT}{records.Keys(election).leader}"
         self._requests = Requests(election, lease_id)
 
-    async def _put(self, body: bytes) -> str:
+    async def _put(self, body: bytes) -> str | None:
         async with self._session.put(self._txn, data=body) as reply:
-            assert reply.status == 200
-            return await reply.text()
+            return await reply.text() if reply.status == HTTPStatus.OK else None
 
     async def acquire(self) -> None:
-        self._acquired = await self._put(self._requests.acquire)
+        while (acquired := await self._put(self._requests.acquire)) is None:
+            await self._deleted()
+        self._acquired = acquired
+
+    async def _deleted(self) -> None:
+        """Wait until nobody leads: blocking queries."""
+        query = {"wait": "60s"}
+        while True:
+            async with self._session.get(self._leader, params=query) as reply:
+                if reply.status == HTTPStatus.NOT_FOUND:
+                    return
+                query["index"] = reply.headers["X-Consul-Index"]
 
     async def release(self) -> None:
-        await self._put(self._requests.release(self._acquired))
+        assert await self._put(self._requests.release(self._acquired)) is not None
 
 
 async def main(root: str, name: str) -> None:

@@ -12,7 +12,8 @@ from benchmarks.workers.protocol import arguments, aserve, serve
 from benchmarks.workers.raw import TTL_S, Pair
 from leasekit.backends.etcd import rpc_pb2 as rpc
 from leasekit.backends.etcd import wire
-from leasekit.backends.etcd.methods import GRANT, TXN
+from leasekit.backends.etcd.methods import GRANT, TXN, WATCH
+from leasekit.core import records
 
 KEYS = wire.Keys("raw")
 
@@ -51,10 +52,26 @@ class Candidate:
 class AsyncCandidate:
     def __init__(self, election: str, channel: grpc.aio.Channel, lease_id: str) -> None:
         self._txn = channel.unary_unary(TXN.path, rpc.TxnRequest.SerializeToString, rpc.TxnResponse.FromString)
+        self._watch = channel.stream_stream(
+            WATCH.path, rpc.WatchRequest.SerializeToString, rpc.WatchResponse.FromString
+        )
+        self._leader = KEYS.encode(records.Keys(election).leader)
         self._requests = Requests(election, lease_id)
 
     async def acquire(self) -> None:
-        self._acquired = await self._txn(self._requests.acquire, timeout=5)
+        while not (acquired := await self._txn(self._requests.acquire, timeout=5)).succeeded:
+            await self._deleted(after=acquired.header.revision)
+        self._acquired = acquired
+
+    async def _deleted(self, after: int) -> None:
+        """Wait until nobody leads: a stream of its own, one event."""
+        stream = self._watch()
+        create = rpc.WatchCreateRequest(key=self._leader, start_revision=after + 1)
+        await stream.write(rpc.WatchRequest(create_request=create))
+        async for told in stream:
+            if told.events:
+                stream.cancel()
+                return
 
     async def release(self) -> None:
         assert (await self._txn(self._requests.release(self._acquired), timeout=5)).succeeded
