@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import quantiles
 
+from benchmarks import venvs
 from benchmarks.pysyncobj import PySyncObj
 from benchmarks.site import DurableEtcd, DurableRaft
 from benchmarks.table import Table, middle, ms, ratio
@@ -29,6 +31,7 @@ from support.cluster import Cluster
 CLIENTS = (1, 16, 64)
 WRITING_S = 4.0
 VALUE = b"v" * 256
+SYNCS = 500
 LOOK_EVERY_S = 0.005
 IDLE_S = 5.0
 
@@ -161,16 +164,14 @@ def _rss_mib(pid: int) -> float:
 async def _floor() -> float:
     """The median of a round trip between two asyncio programs, and of an fdatasync, added up."""
     trips_s, syncs_s = [], []
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
-
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.workers.echo", stdout=asyncio.subprocess.PIPE, cwd=venvs.REPOSITORY
+    )
+    assert other.stdout is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(await other.stdout.readline()))
     with tempfile.TemporaryFile() as file:
-        for _ in range(500):
+        os.posix_fallocate(file.fileno(), 0, SYNCS * len(VALUE))  # as the members' logs are
+        for _ in range(SYNCS):
             began_s = time.perf_counter()
             writer.write(VALUE)
             await reader.readexactly(len(VALUE))
@@ -180,7 +181,7 @@ async def _floor() -> float:
             os.fdatasync(file.fileno())
             syncs_s.append(time.perf_counter() - began_s)
     writer.close()
-    server.close()
+    await other.wait()
     return middle(trips_s) + middle(syncs_s)
 
 
