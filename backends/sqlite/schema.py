@@ -6,6 +6,7 @@ tombstone in `gone` if it was deleted. So a put costs one row, and what is bound
 
 from __future__ import annotations
 
+import enum
 import sqlite3
 from pathlib import Path
 
@@ -43,6 +44,15 @@ CREATE INDEX gone_by_revision ON gone (revision);
 """
 
 
+class State(enum.Enum):
+    """What a file that may be opened is."""
+
+    NEW = enum.auto()
+    GOOD = enum.auto()
+    NAMELESS = enum.auto()
+    """Made before files had an id of their own."""
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file, making the tables if it is new.
 
@@ -57,10 +67,10 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise failure_of(error, path) from error
     try:
-        is_new = _is_new(connection, path)
+        state = _state(connection, path)
         _log_ahead(connection, path)
-        if is_new:
-            _create(connection, path)
+        if state is not State.GOOD:
+            _bring_up(connection, path)
         # Full: a commit that was answered survives a loss of power, else a token could be given twice.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -73,21 +83,22 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is empty. Looks before anything is written: the file may be another program's."""
-    application_id, version, tables = connection.execute(
-        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+def _state(connection: sqlite3.Connection, path: Path) -> State:
+    """What the file is. Looks before anything is written: it may be another program's."""
+    application_id, version, tables, file_ids = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master), "
+        "(SELECT count(*) FROM pragma_table_info('state') WHERE name = 'file_id') "
         "FROM pragma_application_id, pragma_user_version"
     ).fetchone()
     if (application_id, version, tables) == (0, 0, 0):
-        return True
+        return State.NEW
     if application_id != APPLICATION_ID:
         raise ConfigError("store URL", f"{path} is the database of another program: choose another file")
     if version != VERSION:
         raise ProtocolError(
             f"{path} was written by a newer leasekit (schema {version}, this one knows {VERSION}): upgrade leasekit"
         )
-    return False
+    return State.GOOD if file_ids else State.NAMELESS
 
 
 def _log_ahead(connection: sqlite3.Connection, path: Path) -> None:
@@ -97,12 +108,17 @@ def _log_ahead(connection: sqlite3.Connection, path: Path) -> None:
         raise ConfigError("store URL", f"{path} is on a file system where SQLite cannot use its write-ahead log")
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
+def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or add what earlier versions did not have and go on without."""
     connection.execute("BEGIN IMMEDIATE")
     # Another process may have been faster.
-    if _is_new(connection, path):
+    state = _state(connection, path)
+    if state is State.NEW:
         for statement in _TABLES.split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
+    elif state is State.NAMELESS:
+        connection.execute("ALTER TABLE state ADD COLUMN file_id BLOB NOT NULL DEFAULT x''")
+        connection.execute("UPDATE state SET file_id = randomblob(16)")
     connection.execute("COMMIT")

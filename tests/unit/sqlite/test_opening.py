@@ -94,6 +94,21 @@ async def test_a_newer_schema_says_to_upgrade(path: Path) -> None:
             await store.get("key", timeout_s=5)
 
 
+async def test_a_file_made_before_files_had_an_id_gets_one_and_keeps_what_it_holds(path: Path) -> None:
+    async with opened(path) as store:
+        before = await store.transact([], [Put("key", b"value")], timeout_s=5)
+    with directly(path) as connection:
+        connection.execute("ALTER TABLE state DROP COLUMN file_id")
+    async with opened(path) as store:
+        entry = await store.get("key", timeout_s=5)
+        after = await store.transact([], [Put("key", b"other")], timeout_s=5)
+    assert before is not None and after is not None and entry is not None
+    assert (entry.value, after.revision) == (b"value", before.revision + 1)
+    with directly(path) as connection:
+        ids = connection.execute("SELECT file_id FROM state").fetchall()
+    assert [len(file_id) for (file_id,) in ids] == [16]
+
+
 async def test_a_damaged_file_is_named(path: Path) -> None:
     async with opened(path) as store:
         for n in range(50):
