@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from leasekit.connection import Connection
-from leasekit.core import queue, records
+from leasekit.core import records
 from leasekit.core.lease import check_timing
 from leasekit.core.records import HoldRecord, Keys, PastLeadership
 from leasekit.errors import ConfigError, LeadershipLost, OutcomeUnknown
@@ -132,6 +132,8 @@ class ElectionCore:
         return leader_of(entry)
 
     async def candidates(self, timeout_s: float = READ_TIMEOUT_S) -> list[Candidate]:
+        from leasekit.core import queue
+
         committed = await self.connection.store.transact((), queue.look_ops(self.keys), timeout_s=timeout_s)
         assert committed is not None, "a transaction that compares nothing is not refused"
         look = queue.read_look(committed.reads, committed.revision)
