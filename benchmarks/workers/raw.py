@@ -13,7 +13,8 @@ from leasekit.core.lease import Belief
 from leasekit.core.records import Keys
 from leasekit.store import Committed
 
-TTL_S = 60.0
+TTL_S = 3600.0
+"""Nobody renews it: longer than any run."""
 
 
 class Pair:
