@@ -43,10 +43,12 @@ class Engine:
                 return
             # A running concurrent future cannot be cancelled, so cancellation goes by way of the task.
             task = _tasks[outcome] = self.loop.create_task(run())
-            task.add_done_callback(finish)
+            task.add_done_callback(never_began)
 
         async def run() -> None:
-            # Told from within, since a task's callbacks come a turn of the loop later.
+            # Told from within, since a task's callbacks come a turn of the loop later. That none is left matters too:
+            # it would hold a leadership that the caller drops, and have it resigned too late for what is asked next.
+            _tasks[outcome].remove_done_callback(never_began)
             try:
                 result = await work
             except BaseException as error:  # noqa: BLE001 (whoever waits is told, whatever it is)
@@ -61,11 +63,10 @@ class Engine:
             _tasks.pop(outcome, None)
             return outcome not in self._unheard
 
-        def finish(_task: asyncio.Task[None]) -> None:
-            if outcome in _tasks:  # cancelled before it began
-                work.close()
-                if over():
-                    outcome.set_exception(asyncio.CancelledError())
+        def never_began(_task: asyncio.Task[None]) -> None:
+            work.close()
+            if over():
+                outcome.set_exception(asyncio.CancelledError())
 
         self.loop.call_soon_threadsafe(start)
 

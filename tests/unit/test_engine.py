@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -109,6 +110,29 @@ def test_a_result_that_comes_in_spite_of_the_cancellation_is_discarded() -> None
     engine.get().run(value("the other has begun"))
     engine.get().abandon(outcome, lambda result: discarded.set() if result == "won" else None)
     assert discarded.wait(5)
+
+
+def test_a_result_that_was_told_is_the_caller_s_alone() -> None:
+    # Else a leadership that its holder drops would be resigned only after what the holder asks for next.
+    class Result:
+        pass
+
+    later, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        later.set()
+        go_on.wait(10)
+
+    async def work() -> Result:
+        asyncio.get_running_loop().call_soon(hold)
+        return Result()
+
+    told = weakref.ref(engine.get().run(work()))
+    assert later.wait(10)
+    try:
+        assert told() is None
+    finally:
+        go_on.set()
 
 
 def test_an_interrupt_while_waiting_cancels_the_work() -> None:
