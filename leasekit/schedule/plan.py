@@ -159,12 +159,17 @@ def next_step(job: str, schedule: Schedule, policy: Policy, view: View) -> Step:
 
 def _overlapping(policy: Policy, view: View, known: SlotsRecord, due: _Due) -> Step:
     """Slots have come, and a run of an earlier one goes on."""
+    run = view.live[0]
+    before = [slot for slot in due.ready if slot <= _began(run)]
+    meanwhile = due.ready[len(before) :]
     match policy.overlap:
-        case "skip" if due.ready[0] > _began(view.live[0]):
-            return Write(known.with_lines(Line(due.ready[-1], Outcome.SKIPPED, count=len(due.ready))))
+        # With `all` those before are made up for first, one after the other, and the mark passes none of them.
+        case "skip" if meanwhile and not (before and policy.missed == "all"):
+            skipped = Line(meanwhile[-1], Outcome.SKIPPED, count=len(meanwhile))
+            return Write(known.with_lines(*_missed(before), skipped))
         case "cancel_other":
-            return Cancel(_token(view.live[0]))
-        case _:  # with `skip`: being made up for, one after the other
+            return Cancel(_token(run))
+        case _:
             return Wait(due.next_at)
 
 

@@ -130,6 +130,14 @@ def test_slots_that_are_made_up_for_one_by_one_do_not_overlap() -> None:
     assert step(done, 46, missed="all").slot == at(20)
 
 
+def test_with_skip_what_came_before_a_late_run_does_not_save_what_comes_during_it() -> None:
+    again = replace(run(10, 9, attempt=2), claimed="2026-11-23T00:35:00.000Z")
+    assert step(record(10, again), 36, in_office=(9,)) == Wait(at(40))
+    due = step(record(10, again), 50, in_office=(9,))
+    assert isinstance(due, Write)
+    assert outcomes(due.record) == [(10, "claimed", 1), (30, "missed", 2), (50, "skipped", 2)]
+
+
 def test_with_queue_one_they_wait() -> None:
     assert isinstance(step(record(10, run(10, 7)), 20, in_office=(7,), overlap="queue_one"), Wait)
 
