@@ -17,6 +17,7 @@ from leasekit.cli.demo_stage import Stage, Worker
 from leasekit.cli.options import Settings, store_options
 from leasekit.cli.session import Session
 from leasekit.cli.signals import Interrupted, Signals
+from leasekit.errors import ConfigError
 from leasekit.fencing import SqlFence
 from leasekit.store import Delete
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 OWN_CLUSTER = "raft"
 WORKERS = ("ada", "bob", "cyd")
 TTL_S = 2.0
+CAREFUL_TTL_S = 10.0
+"""For servers that refuse a shorter one: Consul's, unless its `session_ttl_min` was lowered."""
 # How long the others are watched at work, between two misfortunes.
 LOOK_ON_S = 1.2
 READY_TIMEOUT_S = 30.0
@@ -80,7 +83,7 @@ def _on(url: str, settings: Settings, folder: Path, members: Members | None = No
 
 def _play(store: Session, url: str, folder: Path, members: Members | None) -> bool:
     capabilities = store.connection.store.capabilities
-    ttl_s = max(TTL_S, capabilities.ttl_min_s)
+    ttl_s = _ttl_s(store)
     bound_s = capabilities.expires_within_s(ttl_s)
     database_file = folder / "work.db"
     with closing(sqlite3.connect(database_file)) as database:
@@ -100,8 +103,28 @@ def _play(store: Session, url: str, folder: Path, members: Members | None) -> bo
         return _conclude(database, stage, measured)
 
 
+def _ttl_s(store: Session) -> float:
+    """The shortest that makes sense here, so that nobody has to wait for long."""
+    backend = store.connection.store
+    ttl_s = max(TTL_S, backend.capabilities.ttl_min_s)
+
+    async def is_granted() -> bool:
+        try:
+            lease = await backend.grant(ttl_s, timeout_s=store.timeout_s)
+        except ConfigError as refusal:
+            if refusal.field != "ttl_s":
+                raise
+            return False
+        await backend.revoke(lease.id, timeout_s=store.timeout_s)
+        return True
+
+    return ttl_s if store.run(is_granted()) else max(ttl_s, CAREFUL_TTL_S)
+
+
 def _introduce(stage: Stage, url: str, ttl_s: float, bound_s: float) -> None:
     stage.say(f"Three workers campaign over {url}, with leases of {ttl_s:g} s.")
+    if ttl_s > TTL_S:
+        stage.say("That is the shortest that this store grants, so the waits are long.")
     stage.say(f"Who leads writes lines. If it dies, another is elected within {bound_s:.1f} s of its last renewal.")
     for name in WORKERS:
         stage.start(name)
