@@ -18,6 +18,7 @@ from leasekit.cli.options import Settings, store_options
 from leasekit.cli.session import Session
 from leasekit.cli.signals import Interrupted, Signals
 from leasekit.errors import ConfigError
+from leasekit.errors import ConfigError
 from leasekit.fencing import SqlFence
 from leasekit.store import Delete
 
@@ -67,8 +68,12 @@ def _set_up(settings: Settings) -> bool:
 
 
 def _on_members(settings: Settings, folder: Path) -> bool:
-    from leasekit.cli.raft.demo import Members
-
+    try:
+        from leasekit.cli.raft.demo import Members
+    except ModuleNotFoundError as error:
+        if error.name != "msgpack":
+            raise
+        raise ConfigError("--store", "raft needs msgpack: pip install 'leasekit[raft]'") from None
     with Members(folder) as members:
         return _on(members.url, settings, folder, members)
 

@@ -14,11 +14,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from opentelemetry import metrics, trace
-from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
-
 import leasekit
 from leasekit.observability import live
 from leasekit.observability.events import (
@@ -35,6 +30,14 @@ from leasekit.observability.events import (
 from leasekit.observability.hub import HUB, Relay
 from leasekit.observability.live import Standing
 from leasekit.observability.names import Names
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+except ImportError as error:
+    raise ImportError("this needs OpenTelemetry's API: pip install 'leasekit[opentelemetry]'") from error
 
 SCOPE = "leasekit"
 

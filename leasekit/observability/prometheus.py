@@ -15,14 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-
 from leasekit.errors import LossReason
 from leasekit.observability import live
 from leasekit.observability.events import RENEWAL_BUCKETS_S, Elected, Ended, Event, Refused, Renewal
 from leasekit.observability.hub import HUB, Relay
 from leasekit.observability.names import OTHERS, Names
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+except ImportError as error:
+    raise ImportError("this needs prometheus_client: pip install 'leasekit[prometheus]'") from error
 
 _REASONS = ("elected", *(reason.value for reason in LossReason if reason is not LossReason.FORKED))
 """A fork has no part in the counts: it is another process."""

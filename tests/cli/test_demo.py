@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -141,3 +143,11 @@ def test_killed_outright_it_takes_its_workers_along(cli_without_store: Command, 
     demo.signal(signal.SIGKILL)
     demo.end()
     assert all_gone(demo)
+
+
+def test_without_the_package_of_our_own_store_it_says_what_to_install() -> None:
+    program = "import sys; sys.modules['msgpack'] = None; from leasekit.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "demo", "--store", "raft"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == "leasekit: --store: raft needs msgpack: pip install 'leasekit[raft]'\n"

@@ -1,4 +1,4 @@
-"""Integrations cost nothing until they are asked for, and say what to install when their package is missing."""
+"""What needs a package of its own costs nothing until it is asked for, and says what to install when that package is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WITHOUT = """
 import sys
 sys.modules[{package!r}] = None
 try:
-    import leasekit.integrations.{module}
+    import leasekit.{module}
 except ImportError as error:
     print(error)
 """
@@ -19,7 +19,12 @@ except ImportError as error:
 
 @pytest.mark.parametrize(
     ("module", "package", "advice"),
-    [("apscheduler", "apscheduler", "pip install 'leasekit[apscheduler]'"), ("pytest", "pytest", "pip install pytest")],
+    [
+        ("integrations.apscheduler", "apscheduler", "pip install 'leasekit[apscheduler]'"),
+        ("integrations.pytest", "pytest", "pip install pytest"),
+        ("observability.prometheus", "prometheus_client", "pip install 'leasekit[prometheus]'"),
+        ("observability.opentelemetry", "opentelemetry", "pip install 'leasekit[opentelemetry]'"),
+    ],
 )
 def test_what_to_install_is_said_when_the_package_is_missing(module: str, package: str, advice: str) -> None:
     program = _WITHOUT.format(package=package, module=module)
