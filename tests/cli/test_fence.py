@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +15,7 @@ import pytest
 
 import leasekit
 from leasekit.fencing import SqlFence
+from support.binaries import REPOSITORY
 from support.command import Command, Done
 
 
@@ -63,6 +67,21 @@ def test_a_command_that_is_run_while_leading_checks_its_own_token(fence: Fence, 
     with closing(sqlite3.connect(fence.file)) as connection:
         history = leasekit.Election("nightly", store=cli.store_url).history()
         assert SqlFence("r").highest(connection) == history[-1].token
+
+
+def test_the_script_on_the_page_runs_as_it_stands(cli: Command, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "fencing.md").read_text()
+    (script,) = re.findall(r"^```\n(export LEASEKIT_FENCE_URL=sqlite.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for name in ("make", "upload"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} $1\n")
+        (tmp_path / name).chmod(0o755)
+    environment = cli.environment()
+    environment["PATH"] = f"{tmp_path}:{Path(sys.executable).parent}:{environment.get('PATH', os.defpath)}"
+    script = script.replace("/var/lib", str(tmp_path))
+    done = subprocess.run(
+        ["sh", "-e", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "make report\nupload report\n", "")
 
 
 @pytest.mark.parametrize(
