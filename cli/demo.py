@@ -18,7 +18,6 @@ from leasekit.cli.options import Settings, store_options
 from leasekit.cli.session import Session
 from leasekit.cli.signals import Interrupted, Signals
 from leasekit.errors import ConfigError
-from leasekit.errors import ConfigError
 from leasekit.fencing import SqlFence
 from leasekit.store import Delete
 
