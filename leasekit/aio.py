@@ -354,10 +354,12 @@ class Observer(AsyncIterator[Leader | None]):
         if self._closed:
             raise StopAsyncIteration
         if self._observation is None:
-            self._observation = await _on_engine(self._begin())
+            self._observation = await _on_engine(self._begin(), discard=Observation.forget)
             weakref.finalize(self, self._observation.forget).atexit = False
+            if self._closed:  # meanwhile
+                await self.close()
         try:
-            return await _on_engine(self._observation.next())
+            return await _on_engine(self._observation.next(), discard=self._observation.told_in_vain)
         except ObservationClosed:
             raise StopAsyncIteration from None
 

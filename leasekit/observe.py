@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from leasekit import retry
 from leasekit.election import ElectionCore, Leader, leader_of
@@ -41,6 +42,16 @@ class Observation:
                 self._told = (self._latest,)
                 return self._latest
 
+    def told_in_vain(self, state: Leader | None) -> None:
+        """What `next` returned did not arrive, since the wait for it was interrupted: it tells it again. From any thread."""
+
+        def take_back() -> None:
+            if self._told == (state,):
+                self._told = None
+                self._news.set()
+
+        self._call(take_back)
+
     async def close(self) -> None:
         """Stop; whoever waits for news is released."""
         self._end()
@@ -48,8 +59,11 @@ class Observation:
 
     def forget(self) -> None:
         """Nobody refers to the observer any more. From any thread."""
+        self._call(self._task.cancel)
+
+    def _call(self, function: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended before
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._loop.call_soon_threadsafe(function)
 
     def _end(self) -> None:
         self._ended = True

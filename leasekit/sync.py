@@ -261,12 +261,12 @@ class Observer(Iterator[Leader | None]):
         async def begin() -> Observation:
             return Observation(core)
 
-        self._observation = engine.get().run(begin())
+        self._observation = engine.get().run(begin(), discard=Observation.forget)
         weakref.finalize(self, self._observation.forget).atexit = False
 
     def __next__(self) -> Leader | None:
         try:
-            return engine.get().run(self._observation.next())
+            return engine.get().run(self._observation.next(), discard=self._observation.told_in_vain)
         except ObservationClosed:
             raise StopIteration from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import time
@@ -94,6 +95,14 @@ async def test_an_asynchronous_observer_closed_before_it_began_says_nothing(faul
     assert [leader async for leader in observer] == []
 
 
+async def test_an_asynchronous_observer_closed_while_it_begins_ends(faulty: Faulty) -> None:
+    observer = aio.Election("reports", aio.ConnectedStore(faulty.store.connection)).observe()
+    first = asyncio.ensure_future(anext(observer, "the end"))
+    await asyncio.sleep(0)
+    await observer.close()
+    assert await first == "the end"
+
+
 def test_an_observer_that_nobody_refers_to_stops_watching(faulty: Faulty) -> None:
     observer = leasekit.Election("reports", faulty.store).observe()
     assert next(observer) is None
@@ -105,6 +114,41 @@ def test_an_observer_that_nobody_refers_to_stops_watching(faulty: Faulty) -> Non
     while faulty.network._watches:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+async def test_an_observer_cancelled_before_it_heard_that_it_began_stops_watching(faulty: Faulty) -> None:
+    observer = aio.Election("reports", aio.ConnectedStore(faulty.store.connection)).observe()
+    first = asyncio.ensure_future(anext(observer))
+    await asyncio.sleep(0)
+    end = time.monotonic() + 10
+    while not faulty.network._watches:  # without a turn of this loop, so that the answer is still on its way
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    first.cancel()
+    await asyncio.wait([first])
+    assert first.cancelled()
+    while faulty.network._watches:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+async def test_what_did_not_arrive_since_the_wait_for_it_was_cancelled_is_told_again(faulty: Faulty) -> None:
+    election = leasekit.Election("reports", faulty.store)
+    async with aio.Election("reports", aio.ConnectedStore(faulty.store.connection)).observe() as observer:
+        assert await anext(observer) is None
+        second = asyncio.ensure_future(anext(observer))
+        await asyncio.sleep(0)
+        leadership = election.campaign()
+        assert observer._observation is not None
+        end = time.monotonic() + 10
+        while observer._observation._told == (None,):  # likewise
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        second.cancel()
+        await asyncio.wait([second])
+        assert second.cancelled()
+        assert token(await asyncio.wait_for(anext(observer), 10)) == leadership.token
+        leadership.resign()
 
 
 def test_it_goes_on_after_the_connection_broke(faulty: Faulty) -> None:
