@@ -79,13 +79,14 @@ clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Stamps: made anew when pyproject.toml changes.
+# Stamps: made anew when pyproject.toml changes. Without PYTHONWARNINGS setuptools would warn of editable installs as such.
 $(VENV)/.package: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: leasekit needs Python 3.11 or later, and found none; name one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"make: leasekit needs Python 3.11 or later; $(PYTHON) is {sys.version.split()[0]}")'
+	@echo "make: installing into $(VENV)" >&2
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install -q -e ".[all]"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q -e ".[all]"
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.package
