@@ -27,6 +27,7 @@ from leasekit.watchdog.supervision import Cause
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Signals that tell a program to end."""
+NOT_TOLD = "the store could not be told"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Report:
     """A line of `--report`. `started` and `ended` (UTC) are the command's; None where there was no run.
 
     outcome: as in the slot's line (done, failed, lost, skipped, missed), or elsewhere (the run was another's), or
-    interrupted (a signal before there was a run).
+    interrupted (a signal before there was a run). What the store could not be told counts there as lost; `detail` says so.
     """
 
     job: str
@@ -82,7 +83,7 @@ class SlotRun:
         self._terms = terms
         self._wake = signals.wake
         self._told: int | None = None
-        self._finishing: Future[None] | None = None
+        self._finishing: Future[bool] | None = None
         slot = format_slot(claimed.slot)
         environment = {
             **terms.environment,
@@ -131,6 +132,8 @@ class SlotRun:
             note(f"the end of {self.what} could not be told to the store: {error}")
         elif error is not None:
             raise error
+        if error is not None or not self._finishing.result():
+            self.report.detail = self.report.detail or NOT_TOLD
         self.report.append_to(self._terms.report)
         return True
 

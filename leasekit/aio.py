@@ -70,7 +70,7 @@ async def _on_engine(work: Coroutine[Any, Any, T], *, discard: Callable[[T], obj
         raise
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
     """Run `work`, which ends in bounded time, on leasekit's thread. Cancelled here, it goes on there.
 
     For letting go: cancelled before it began, it would leave a leadership in office that nobody works under.

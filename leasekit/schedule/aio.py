@@ -60,7 +60,7 @@ class Run:
     async def finish(self, outcome: Outcome, detail: str | None = None) -> None:
         """Write down how it ended, and let go. Stop the work first. Once; later calls do nothing.
 
-        A store that cannot be reached is tried until the lease has run out. A run without an end is taken for lost.
+        A store that cannot be reached is tried until the lease has run out; then it is logged that the run counts as lost.
         """
         if not self._finished and not is_forked(self.leadership):
             self._finished = True
@@ -155,6 +155,10 @@ class Slots:
         try:
             await asyncio.wait([coming, stopped], return_when=asyncio.FIRST_COMPLETED)
             return coming.result() if coming.done() else None
+        except asyncio.CancelledError:
+            if coming.done() and not coming.cancelled() and coming.exception() is None:
+                self._discard(coming.result())
+            raise
         finally:
             # Cancelled, the one gives back what it may have claimed by now.
             coming.cancel()

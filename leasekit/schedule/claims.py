@@ -143,18 +143,16 @@ class Claims:
     async def finish(self, run: Claimed, outcome: Outcome, detail: str | None) -> bool:
         """Write down how the run ended, then let go of its leadership. The work has stopped.
 
-        False: the store could not be reached while this was the leader; the next who leads takes the run for lost. So
-        it is with one that is to be attempted again: it is left without an end, to be found.
+        False: the store could not be reached while this was the leader, or another was quicker to take the run for lost.
+        One that is to be attempted again is left without an end, to be found.
         """
-        written = False
         again = outcome is Outcome.LOST and self.policy.guarantee == "at_least_once" and not _was_asked(run.tenure)
         try:
-            written = not again and await self._write_end(run, outcome, detail)
+            return again or await self._write_end(run, outcome, detail)
         finally:
             await run.election.release(run.tenure, RELEASE_TIMEOUT_S)
             if run.election is not self.own:
                 await self._clear(run.election)
-        return written
 
     async def _look(self, elections: set[str]) -> Look:
         named = sorted(elections)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,13 +15,15 @@ from leasekit.schedule.claims import Claimed, Claims
 from leasekit.schedule.dispatch import Dispatch
 from leasekit.schedule.plan import Policy
 from leasekit.schedule.records import Outcome, SlotsRecord
-from leasekit.schedule.times import Schedule, parse
-from leasekit.schedule.verdict import shortened
+from leasekit.schedule.times import Schedule, format_slot, parse
+from leasekit.schedule.verdict import NEVER_BEGAN, shortened
 from leasekit.schedule.workers import Registration, Worker, workers_of
 
 DEFAULTS = Policy()
 FIRED_EARLY_S = 1.0
 """What fires a process may do so a moment before the slot."""
+
+_log = logging.getLogger("leasekit")
 
 
 class Job:
@@ -61,12 +64,24 @@ class Job:
     async def next_run(self) -> Claimed:
         return await self._dispatch.next_run()
 
-    async def finish(self, run: Claimed, outcome: Outcome, detail: str | None) -> None:
-        await self._claims.finish(run, outcome, detail and shortened(detail))
+    async def finish(self, run: Claimed, outcome: Outcome, detail: str | None) -> bool:
+        """Write down how it ended, and let go. False: that could not be written, and the run counts as lost."""
+        written = await self._claims.finish(run, outcome, detail and shortened(detail))
+        if not written and outcome is not Outcome.LOST:
+            _log.warning(
+                "job %r, slot %s, attempt %d, token %d is %s, which could not be written down: it counts as lost%s",
+                self.name,
+                format_slot(run.slot),
+                run.attempt,
+                run.tenure.token,
+                outcome.value,
+                ", and may be run again" if self._claims.policy.guarantee == "at_least_once" else "",
+            )
+        return written
 
     async def give_up(self, run: Claimed) -> None:
         """Claimed for a caller who has gone."""
-        await self.finish(run, Outcome.LOST, "stopped before it began")
+        await self.finish(run, Outcome.LOST, NEVER_BEGAN)
 
     async def record(self) -> SlotsRecord | None:
         return await self._claims.record()

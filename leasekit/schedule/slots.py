@@ -64,7 +64,7 @@ class Run:
     def finish(self, outcome: Outcome, detail: str | None = None) -> None:
         """Write down how it ended, and let go. Stop the work first. Once; later calls do nothing.
 
-        A store that cannot be reached is tried until the lease has run out. A run without an end is taken for lost.
+        A store that cannot be reached is tried until the lease has run out; then it is logged that the run counts as lost.
         """
         if not self._finished and not is_forked(self.leadership):
             self._finished = True

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from leasekit.errors import LossReason
 from leasekit.retry import UNANSWERED
 from leasekit.schedule.ending import Ending
-from leasekit.schedule.verdict import ask_to_stop, is_forked, tell, verdict
+from leasekit.schedule.records import Outcome
+from leasekit.schedule.verdict import NEVER_BEGAN, ask_to_stop, is_forked, tell, verdict
 from leasekit.stopping import lost, run_sync
 
 if TYPE_CHECKING:
@@ -83,7 +84,13 @@ class ThreadWorker:
     def _begin(self, run: Run) -> None:
         with self._lock:
             self._runs[run] = threading.Event()
-        threading.Thread(target=self._do, args=(run,), name=f"leasekit-run-{run.name}", daemon=True).start()
+        try:
+            threading.Thread(target=self._do, args=(run,), name=f"leasekit-run-{run.name}", daemon=True).start()
+        except RuntimeError:  # no more threads are to be had: this process can serve nobody
+            with self._lock:
+                del self._runs[run]
+            run.finish(Outcome.LOST, NEVER_BEGAN)
+            raise
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("leasekit")
 
+NEVER_BEGAN = "stopped before it began"
+"""Said of a run that was claimed, and given back without its work having begun."""
 DETAIL_LENGTH = 200
 """Characters of an error that are kept with the slot: all of it is in the log."""
 

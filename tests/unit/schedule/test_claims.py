@@ -97,6 +97,38 @@ async def test_an_end_whose_answer_was_lost_is_written_once(world: World) -> Non
     await one.leave()
 
 
+@pytest.mark.parametrize("guarantee", ["at_most_once", "at_least_once"])
+@virtual
+async def test_an_end_that_could_not_be_written_is_told_of(
+    world: World, caplog: pytest.LogCaptureFixture, guarantee: str
+) -> None:
+    one, two = worker(world, "w1", guarantee=guarantee), worker(world, "w2", guarantee=guarantee)
+    run = await one.job.next_run()
+    one.network.go_down()
+    assert not await one.job.finish(run, Outcome.DONE, None)
+    (told,) = [record.getMessage() for record in caplog.records if "could not be written" in record.getMessage()]
+    assert "is done" in told
+    assert ("run again" in told) == (guarantee == "at_least_once")
+    two.serve(lambda: 1)
+    await world.until(lambda: world.clock.wall_s() - run.slot.timestamp() > 30)
+    expected = [("lost", 1)] if guarantee == "at_most_once" else [("lost", 1), ("done", 2)]
+    assert await outcomes(two) == expected
+    await one.leave()
+    await two.leave()
+
+
+@virtual
+async def test_a_run_that_is_left_to_be_attempted_again_is_no_end_that_could_not_be_written(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = worker(world, guarantee="at_least_once")
+    run = await one.job.next_run()
+    assert await one.job.finish(run, Outcome.LOST, None)
+    assert not caplog.records
+    assert await outcomes(one) == [("claimed", 1)]
+    await one.leave()
+
+
 @virtual
 async def test_a_run_is_renewed_and_nobody_else_leads_meanwhile(world: World) -> None:
     log: list[Started] = []

@@ -254,3 +254,28 @@ def test_blocking_code_stops_async_runs_that_outlast_the_drain(slots: FedAsyncSl
     slots.feed()
     serve_in_threads([LoopCrew(lambda: [worker(slots, job)])], stop, 0.1)
     assert [line.outcome for line in slots.lines()] == [Outcome.LOST]
+
+
+# Claiming.
+
+
+async def test_a_slot_that_is_claimed_as_its_claimer_is_cancelled_is_let_go_of(store: leasekit.ConnectedStore) -> None:
+    slots = aio.Slots("nightly", "every 1s", store=aio.ConnectedStore(store.connection), overlap="queue_one")
+    claiming = asyncio.create_task(slots.next_run(asyncio.Event()))
+    await wait_for(lambda: tasks_named("_on_engine"))
+    (coming,) = tasks_named("_on_engine")
+    # Called after what wakes the claimer, and before that goes on.
+    coming.add_done_callback(lambda _: claiming.cancel())
+    with pytest.raises(asyncio.CancelledError):
+        await claiming
+    election = aio.Election("nightly", aio.ConnectedStore(store.connection))
+    async with asyncio.timeout(LONG_S):
+        while await election.leader() is not None:
+            await asyncio.sleep(0.005)
+    (line,) = await slots.lines()
+    assert (line.outcome, line.detail) == (Outcome.LOST, "stopped before it began")
+
+
+def tasks_named(name: str) -> list[asyncio.Task[Any]]:
+    """The tasks of this loop that began with the coroutine function of this name."""
+    return [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", None) == name]

@@ -351,6 +351,24 @@ def test_errors_that_waiting_does_not_mend_end_serving(
     assert serving.ended() is error
 
 
+def test_a_run_for_which_no_thread_is_to_be_had_is_let_go_of_and_ends_serving(
+    store: leasekit.ConnectedStore, slots: FedSlots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("leasekit-run-"):
+            raise RuntimeError("can't start new thread")
+        started(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    serving = Serving(worker(slots, lambda: None))
+    slots.feed()
+    assert isinstance(serving.ended(), RuntimeError)
+    assert leasekit.Election("nightly", store).leader() is None
+    assert [(line.outcome, line.detail) for line in slots.lines()] == [(Outcome.LOST, "stopped before it began")]
+
+
 # At least once.
 
 
