@@ -49,7 +49,7 @@ class Dispatch:
             raise SlotTooEarly(format_slot(slot), ahead_s - self.claims.policy.max_skew_s)
 
         def planner(view: plan.View) -> plan.Step | Refuse:
-            return plan.claim_step(self.claims.policy, view, slot)
+            return plan.claim_step(self.schedule, self.claims.policy, view, slot)
 
         async with self._turn:
             while True:

@@ -173,8 +173,8 @@ def _overlapping(policy: Policy, view: View, known: SlotsRecord, due: _Due) -> S
             return Wait(due.next_at)
 
 
-def claim_step(policy: Policy, view: View, slot: datetime) -> Step | Refuse:
-    """What is to be done now by who was fired for this very slot."""
+def claim_step(schedule: Schedule | None, policy: Policy, view: View, slot: datetime) -> Step | Refuse:
+    """What is to be done now by who was fired for this very slot, by `schedule` if that is known."""
     record = view.record
     if record is not None and slot <= record.mark:
         return _claimed_before(policy, view, record, slot)
@@ -188,6 +188,9 @@ def claim_step(policy: Policy, view: View, slot: datetime) -> Step | Refuse:
         if policy.overlap == "skip":
             return Write(_known(record).with_lines(Line(slot, Outcome.SKIPPED)))
         return Cancel(_token(view.live[0])) if policy.overlap == "cancel_other" else Wait(None)
+    if record is not None and schedule is not None:
+        # It may be new; this slot is none to be made up for, so there is nothing else to begin with.
+        record = replace(record, schedule=schedule.text, tz=schedule.tz)
     return Start(slot, 1, record)
 
 

@@ -65,6 +65,14 @@ def test_what_is_to_come_is_told_by_the_schedule_that_workers_have(run: Command)
     assert len(run("slots", "job", "--next", "2", "-o", "tsv").out.splitlines()) == 2
 
 
+def test_what_is_to_come_is_told_by_the_crontab_s_new_line(run: Command) -> None:
+    later = ("0 4 1 1 *", "--max-late", "10000h", "--once", "--tz", "Europe/Paris")
+    assert run("cron", "job", *later, "--", "true").code == 0
+    told = run("slots", "job", "--next", "1", "-o", "json").json
+    assert told["schedule"] == "0 4 1 1 *"
+    assert told["next"][0]["local"].endswith("-01-01T04:00:00+01:00")
+
+
 def test_what_is_to_come_can_be_asked_for_before_there_is_a_job(cli: Command) -> None:
     refused = cli("slots", "job", "--next", "1")
     assert refused.code == 78

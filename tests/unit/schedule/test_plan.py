@@ -193,11 +193,18 @@ def test_an_end_that_comes_after_the_run_was_written_off_changes_nothing() -> No
 
 
 def claim(known: SlotsRecord | None, slot: float, now: float, *, in_office: tuple[int, ...] = (), **policy: Any) -> Any:
-    return claim_step(Policy(**policy), View(known, in_office, at(now)), at(slot))
+    return claim_step(SCHEDULE, Policy(**policy), View(known, in_office, at(now)), at(slot))
 
 
 def test_the_slot_that_one_was_fired_for_is_run_at_first_deployment_too() -> None:
     assert claim(None, 20, 20) == Start(at(20), 1, None)
+
+
+def test_who_is_fired_by_another_schedule_than_before_goes_by_that() -> None:
+    started = claim(SlotsRecord(at(10), "@daily", "Europe/Paris"), 20, 20)
+    assert started == Start(at(20), 1, record(10))
+    without = claim_step(None, Policy(), View(record(10), (), at(20)), at(20))
+    assert without == Start(at(20), 1, record(10))
 
 
 def test_it_is_refused_once_it_is_claimed_done_or_passed_over() -> None:
