@@ -75,7 +75,7 @@ async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
 
     For letting go: cancelled before it began, it would leave a leadership in office that nobody works under.
     """
-    outcome = engine.get().submit(work)
+    outcome = engine.get().finish(work)
     loop, done = asyncio.get_running_loop(), asyncio.Event()
     outcome.add_done_callback(lambda _: _call_soon(loop, done.set))
     await done.wait()
@@ -97,9 +97,9 @@ class ConnectedStore:
         """End every leadership held over it (reason `closed`), give its leases back, disconnect.
 
         Ends within `timeout_s` seconds also while the store is down; the leases then run out by
-        themselves. Stop the work first.
+        themselves. Stop the work first. Cancelling this does not stop the closing.
         """
-        await _on_engine(self.connection.aclose(timeout_s=timeout_s))
+        await _to_its_end(self.connection.aclose(timeout_s=timeout_s))
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,7 +13,6 @@ import socket
 import threading
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import Future
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -162,9 +161,7 @@ class Connection:
     def __del__(self) -> None:
         # Nobody can close it any more, and its sockets and its idle lease are still there.
         if getattr(self, "_pid", None) == os.getpid() and not self._closed and engine.running():
-            closing = engine.get().submit(self.aclose(timeout_s=EXIT_TIMEOUT_S))
-            _abandoned.add(closing)
-            closing.add_done_callback(_abandoned.discard)
+            engine.get().finish(self.aclose(timeout_s=EXIT_TIMEOUT_S))
 
 
 async def _within(limit_s: float, work: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -175,8 +172,6 @@ async def _within(limit_s: float, work: Sequence[Coroutine[Any, Any, None]]) -> 
 
 
 _connections: weakref.WeakValueDictionary[int, Connection] = weakref.WeakValueDictionary()
-_abandoned: set[Future[None]] = set()
-"""The closings of connections that nobody closed and nobody holds any more."""
 _shared: dict[str | None, Connection] = {}
 _lock = threading.Lock()
 _inherited: list[object] = []
@@ -199,15 +194,16 @@ def every_open() -> list[Connection]:
 
 
 def _close_all() -> None:
-    open_now = every_open()
-    abandoned = list(_abandoned)
-    if not (open_now or abandoned) or not engine.running():
+    if not engine.running():
+        return
+    open_now, closing_now = every_open(), engine.get().finishing
+    if not (open_now or closing_now):
         return
 
     async def close() -> None:
         # Each ends in that time by itself; cut off there as well, the last step, which closes sockets, would be lost.
         closing = [connection.aclose(timeout_s=EXIT_TIMEOUT_S) for connection in open_now]
-        await asyncio.gather(*closing, *map(asyncio.wrap_future, abandoned), return_exceptions=True)
+        await asyncio.gather(*closing, *map(asyncio.wrap_future, closing_now), return_exceptions=True)
 
     with contextlib.suppress(TimeoutError):
         engine.get().submit(close()).exception(timeout=EXIT_TIMEOUT_S + 1)
@@ -216,7 +212,6 @@ def _close_all() -> None:
 def _forget_locks() -> None:
     global _lock
     _lock = threading.Lock()
-    _abandoned.clear()
 
 
 engine.before_exit(_close_all, first=True)

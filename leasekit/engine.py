@@ -23,6 +23,7 @@ class Engine:
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.loop = loop or asyncio.new_event_loop()
         self._unheard: set[Future[Any]] = set()
+        self._finishing: set[Future[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="leasekit-engine", daemon=True)
         self._thread.start()
 
@@ -35,6 +36,19 @@ class Engine:
         outcome: Future[T] = Future()
         self._submit(work, outcome)
         return outcome
+
+    def finish(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `work`, which ends in bounded time, even if nobody waits for it any more. The process's end does."""
+        outcome: Future[T] = Future()
+        self._finishing.add(outcome)
+        outcome.add_done_callback(self._finishing.discard)
+        self._submit(work, outcome)
+        return outcome
+
+    @property
+    def finishing(self) -> list[Future[Any]]:
+        """What `finish` was given and is not done yet."""
+        return list(self._finishing)
 
     def _submit(self, work: Coroutine[Any, Any, T], outcome: Future[T]) -> None:
         def start() -> None:
@@ -102,7 +116,7 @@ class Engine:
 
     def hush(self) -> None:
         """The process ends: threads that wait for something now (daemons all) are not to wake up just to fail."""
-        self._unheard.update(_tasks)
+        self._unheard.update(_tasks.keys() - self._finishing)
 
     def stop(self) -> None:
         """End the thread. What still runs on it is cancelled."""

@@ -36,9 +36,9 @@ class ConnectedStore:
         """End every leadership held over it (reason `closed`), give its leases back, disconnect.
 
         Ends within `timeout_s` seconds also while the store is down; the leases then run out by
-        themselves. Stop the work first.
+        themselves. Stop the work first. An interrupt goes on its way, and so does the closing.
         """
-        engine.get().run(self.connection.aclose(timeout_s=timeout_s))
+        engine.get().finish(self.connection.aclose(timeout_s=timeout_s)).result()
 
     def __enter__(self) -> Self:
         return self

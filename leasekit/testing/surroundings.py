@@ -124,7 +124,7 @@ def surroundings() -> Iterator[tuple[SteppedClock, StoreInMemory]]:
 def _close_all(clock: SteppedClock) -> None:
     ours = [opened for opened in connection.every_open() if opened.clock is clock]
     closing = [clock.engine.submit(opened.aclose(timeout_s=5)) for opened in ours]
-    while not all(each.done() for each in (*closing, *connection._abandoned)):
+    while not all(each.done() for each in (*closing, *clock.engine.finishing)):
         clock.advance(1)
 
 

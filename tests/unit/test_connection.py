@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import leasekit
-from leasekit import engine
+from leasekit import aio, engine
 from leasekit.connection import Connection, shared
 from leasekit.election import ElectionCore
 from leasekit.errors import ConfigError, LossReason
@@ -134,3 +135,21 @@ async def test_one_process_may_use_both_faces_of_one_store() -> None:
             leader = await asyncio.to_thread(leasekit.Election("reports", store).leader)
             assert leader is not None
             assert leader.token == held.token
+
+
+async def test_closing_goes_on_when_whoever_waits_for_it_is_cancelled() -> None:
+    url = f"memory://{uuid.uuid4().hex}"
+    store = aio.connect(url)
+    async with aio.connect(url) as elsewhere:
+        leadership = await aio.Election("reports", store, ttl_s=60).campaign()
+        hold = threading.Event()
+        engine.get().call(hold.wait, 10)
+        closing = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        hold.set()
+        # Long before its lease runs out.
+        async with aio.Election("reports", elsewhere, ttl_s=60).campaign(timeout_s=20):
+            assert not leadership.valid

@@ -135,6 +135,28 @@ def test_a_result_that_was_told_is_the_caller_s_alone() -> None:
         go_on.set()
 
 
+def test_what_is_being_finished_is_heard_of_when_the_process_ends() -> None:
+    # Else the end would wait its whole time for a closing that has long been done.
+    started, go_on = threading.Event(), asyncio.Event()
+
+    async def work() -> str:
+        started.set()
+        await go_on.wait()
+        return "done"
+
+    another = engine.Engine()
+    try:
+        outcome = another.finish(work())
+        assert started.wait(10)
+        assert another.finishing == [outcome]
+        another.hush()
+        another.call(go_on.set)
+        assert outcome.result(10) == "done"
+        assert another.finishing == []
+    finally:
+        another.stop()
+
+
 def test_an_interrupt_while_waiting_cancels_the_work() -> None:
     ended = python(
         "import asyncio, os, signal, threading\n"

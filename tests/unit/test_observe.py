@@ -123,7 +123,7 @@ async def test_an_observer_cancelled_before_it_heard_that_it_began_stops_watchin
     end = time.monotonic() + 10
     while not faulty.network._watches:  # without a turn of this loop, so that the answer is still on its way
         assert time.monotonic() < end
-        time.sleep(0.01)
+        time.sleep(0.01)  # noqa: ASYNC251
     first.cancel()
     await asyncio.wait([first])
     assert first.cancelled()
@@ -143,7 +143,7 @@ async def test_what_did_not_arrive_since_the_wait_for_it_was_cancelled_is_told_a
         end = time.monotonic() + 10
         while observer._observation._told == (None,):  # likewise
             assert time.monotonic() < end
-            time.sleep(0.01)
+            time.sleep(0.01)  # noqa: ASYNC251
         second.cancel()
         await asyncio.wait([second])
         assert second.cancelled()
