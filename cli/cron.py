@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
+from click.core import ParameterSource
 
 from leasekit.cli.options import Seconds, store_options
 from leasekit.cli.run import cannot_start, checked_grace, environment
@@ -36,7 +37,7 @@ def _policy_options(function: F) -> F:
             type=click.Choice(get_args(Missed)),
             default=DEFAULTS.missed,
             show_default=True,
-            help="Of slots that nobody was there for: run the latest, none, or all.",
+            help="Of slots that nobody was there for: run the latest, none, or all. Not with --once.",
         ),
         click.option(
             "--guarantee",
@@ -47,7 +48,7 @@ def _policy_options(function: F) -> F:
         ),
         _seconds("--max-late", DEFAULTS.max_late_s, "How late a run may begin."),
         _seconds("--max-skew", DEFAULTS.max_skew_s, "How far ahead of the store's time a slot may be claimed."),
-        _seconds("--jitter", DEFAULTS.jitter_s, "Begin up to S later, each slot by its own delay."),
+        _seconds("--jitter", DEFAULTS.jitter_s, "Begin up to S later, each slot by its own delay. Not with --once."),
         click.option(
             "--ttl",
             "ttl_s",
@@ -120,6 +121,9 @@ def cron(
     With --once, the exit code is that of CMD if it ran here; 0, without a word, if another has claimed the slot; 75 if
     nobody runs it (too late, or skipped for an earlier run); 79 if CMD was stopped.
     """
+    for field in ("missed", "jitter_s"):
+        if once and ctx.get_parameter_source(field) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{field.removesuffix('_s')} is a worker's: with --once the crontab says when")
     verbose = verbose or sys.stderr.isatty()
     grace_s = checked_grace(grace_s, policy["ttl_s"])
     if report is not None and not report.absolute().parent.is_dir():

@@ -331,6 +331,13 @@ def test_what_will_not_do_is_refused_before_anything_is_written(
     assert cli("slots", "job", "-o", "json").json["mark"] is None
 
 
+@pytest.mark.parametrize("option", [("--missed", "all"), ("--jitter", "30")])
+def test_once_is_refused_with_what_only_workers_can_do(cli: Command, option: tuple[str, str]) -> None:
+    done = once(cli, *option).end()
+    assert (done.code, done.out) == (2, "")
+    assert option[0] in done.err and "worker" in done.err
+
+
 def test_a_command_that_does_not_exist_serves_nothing(cli: Command) -> None:
     assert cli("cron", "job", "@daily", "--", "nonesuch-command").code == 127
     assert cli("cron", "job", "@daily").code == 2
