@@ -163,6 +163,8 @@ class Leadership(LeadershipBase):
         Raises:
             ConfigError: no such candidate queues. Nothing has changed.
             LeadershipLost: it was over before.
+            StoreUnavailable: the store did not answer. Nothing has changed; try again.
+            OutcomeUnknown: the store did not confirm it. This has ended in any case; ask `Election.leader()` who leads.
         """
         transferred = await _on_engine(self._core.transfer(self._tenure, to, timeout_s))
         self._let_go = True
@@ -209,7 +211,7 @@ class Campaign:
 
 
 class Election:
-    """A named contest for one leadership, and this process's candidate in it. See `leasekit.Election`."""
+    """A named contest for one leadership, and this process's candidate in it. Arguments as for `leasekit.Election`."""
 
     def __init__(
         self,

@@ -94,6 +94,8 @@ class Leadership(LeadershipBase):
         Raises:
             ConfigError: no such candidate queues. Nothing has changed.
             LeadershipLost: it was over before.
+            StoreUnavailable: the store did not answer. Nothing has changed; try again.
+            OutcomeUnknown: the store did not confirm it. This has ended in any case; ask `Election.leader()` who leads.
         """
         transferred = engine.get().run(self._core.transfer(self._tenure, to, timeout_s))
         self._let_go = True
@@ -115,6 +117,8 @@ class Leadership(LeadershipBase):
 
 class Election:
     """A named contest for one leadership, and this process's candidate in it.
+
+    What only asks (`leader`, `candidates`, `history`) raises StoreUnavailable if the store does not answer within 5 s.
 
     Args:
         name: letters, digits and `. _ : @ + -`, at most 200.
