@@ -15,18 +15,17 @@ class Reader(Protocol):
 
 
 class HttpReader:
-    """HTTP/1.1: a request is its first line."""
+    """HTTP/1.1: a request is its first line, or whatever else bears `mark`."""
 
-    _MARK = b" HTTP/1.1\r\n"
-
-    def __init__(self) -> None:
+    def __init__(self, mark: bytes = b" HTTP/1.1\r\n") -> None:
+        self._mark = mark
         self._before = b""
 
     def feed(self, data: bytes) -> int:
         """The mark may have begun in what came before."""
         seen = self._before + data
-        self._before = seen[-(len(self._MARK) - 1) :]
-        return seen.count(self._MARK)
+        self._before = seen[-(len(self._mark) - 1) :]
+        return seen.count(self._mark)
 
 
 class Http2Reader:
