@@ -28,6 +28,8 @@ SIGNALLED = 128
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 # The first kind that matches counts.
 _BY_KIND: tuple[tuple[type[BaseException], int], ...] = (
     (errors.StoreUnavailable, UNAVAILABLE),
@@ -46,7 +48,13 @@ _BY_KIND: tuple[tuple[type[BaseException], int], ...] = (
 
 def of_error(error: BaseException) -> int:
     """The exit code for an error that ended a command; 70 for one that is no kind of `LeasekitError`."""
-    return next((code for kind, code in _BY_KIND if isinstance(error, kind)), INTERNAL)
+    code = next((code for kind, code in _BY_KIND if isinstance(error, kind)), INTERNAL)
+    return DISK if code == INTERNAL and is_of_disk(error) else code
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Whether what was to be written could not be, since its disk failed or is full."""
+    return isinstance(error, OSError) and error.errno in _OF_DISK
 
 
 def of_child(returncode: int) -> int:

@@ -97,15 +97,19 @@ class LeasekitGroup(click.Group):
             # Whoever read our output has seen enough. Python would complain once more when it flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(exit_codes.BROKEN_PIPE)
-        except Exception as error:
-            if os.environ.get("LEASEKIT_DEBUG"):
-                raise
+        except Exception as error:  # noqa: BLE001 (told, as an exit code)
             _complain(error)
             ctx.exit(exit_codes.of_error(error))
 
 
 def _complain(error: Exception) -> None:
-    if isinstance(error, LeasekitError | OSError):
+    if os.environ.get("LEASEKIT_DEBUG"):
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)), nl=False, err=True)
+    elif isinstance(error, OSError) and exit_codes.is_of_disk(error):
+        click.echo(f"leasekit: {error.filename or 'the output'} cannot be written: {error.strerror}", err=True)
+    elif isinstance(error, LeasekitError | OSError):
         click.echo(f"leasekit: {error}", err=True)
     else:
         click.echo(

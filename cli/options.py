@@ -54,6 +54,9 @@ def _set_store(ctx: click.Context, _param: click.Parameter, value: str | None) -
     settings = ctx.ensure_object(Settings)
     if value is None:
         return
+    if not value.strip():
+        # Of a variable that is not set, most likely: every machine would elect a leader of its own.
+        raise ConfigError("--store", "is empty: name a store, or leave it out to elect on this host alone")
     # What is no URL is refused by whoever opens it; `demo` has a word of its own.
     if "://" in value and urls.parse(value).password is not None:
         raise ConfigError(

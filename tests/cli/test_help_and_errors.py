@@ -154,9 +154,34 @@ def test_an_internal_error_is_short_and_its_traceback_is_to_be_had(
     assert done.exit_code == 70
     assert "a fault of ours" in done.stderr
     assert "LEASEKIT_DEBUG" in done.stderr
-    assert isinstance(
-        CliRunner().invoke(leasekit, ["leader", "x"], env={"LEASEKIT_DEBUG": "1"}).exception, RuntimeError
-    )
+    told = CliRunner().invoke(leasekit, ["leader", "x"], env={"LEASEKIT_DEBUG": "1"})
+    assert told.exit_code == 70
+    assert "Traceback" in told.stderr
+    assert "RuntimeError: a fault of ours" in told.stderr
+
+
+def test_a_traceback_is_to_be_had_of_what_is_no_fault_of_ours(cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "leases.db").write_text("no database at all, and longer than the header of one\n" * 4)
+    assert "Traceback" not in cli("leader", "x").err
+    told = cli("leader", "x", environment=cli.environment(LEASEKIT_DEBUG="1"))
+    assert told.code == 78
+    assert "Traceback" in told.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["status"], ["watch", "x"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_no_fault_of_ours(cli: Command, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = cli.start(*arguments, stdout=full).end()
+    assert done.code == 74
+    assert done.err == "leasekit: the output cannot be written: No space left on device\n"
+
+
+def test_an_empty_store_is_not_taken_for_the_file_of_this_host(cli: Command) -> None:
+    for arguments in (["--store", "", "leader", "x"], ["leader", "x", "--store", " "]):
+        done = cli(*arguments)
+        assert (done.code, done.out) == (78, "")
+        assert "--store: is empty" in done.err
 
 
 def test_a_reader_that_has_seen_enough_is_no_error_worth_a_word(cli: Command) -> None:
