@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -143,6 +144,21 @@ def test_pages_look_the_same_on_the_site_and_in_the_repository(site: Path) -> No
 def _elements(html: str) -> Counter[str]:
     kinds = ("p", "ul", "ol", "li", "table", "tr", "pre", "code", "img", "h2", "h3")
     return Counter(name for name in re.findall(r"<(\w+)", html) if name in kinds)
+
+
+def test_every_part_of_the_house_is_in_the_plan() -> None:
+    house = (ROOT / "ARCHITECTURE.md").read_text().partition("```")[2].partition("```")[0]
+    parts = [
+        path.stem for path in (ROOT / "leasekit").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    ]
+    assert "schedule" in parts
+    assert [part for part in parts if not part.startswith("__") and not re.search(rf"\b{part}\b", house)] == []
+
+
+def test_what_each_extra_is_for_is_said() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    dependencies = (ROOT / "ARCHITECTURE.md").read_text().partition("## Dependencies")[2].lower()
+    assert [name for name in extras if name != "all" and name not in dependencies] == []
 
 
 def test_exit_codes_are_those_of_the_code() -> None:
