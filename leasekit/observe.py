@@ -70,9 +70,8 @@ class Observation:
         self._news.set()
 
     async def _follow(self) -> None:
-        store = self._election.connection.store
-        key = self._election.keys.leader
         try:
+            store, key = self._election.connection.store, self._election.keys.leader
             after = await self._look()
             async for change in store.watch(key, after=after):
                 if isinstance(change, Resync):

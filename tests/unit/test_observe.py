@@ -13,7 +13,7 @@ import pytest
 
 import leasekit
 from leasekit import aio, engine
-from leasekit.errors import ProtocolError, StoreUnavailable
+from leasekit.errors import ConfigError, ProtocolError, StoreUnavailable
 from leasekit.store import Put
 from support.faulty import Faulty
 
@@ -192,3 +192,10 @@ def test_a_record_that_no_leasekit_wrote_is_an_error(faulty: Faulty) -> None:
         next(observer)
     with pytest.raises(ProtocolError):
         election.leader()
+
+
+async def test_to_observe_over_a_connection_that_was_closed_is_an_error(faulty: Faulty) -> None:
+    election = aio.Election("reports", aio.ConnectedStore(faulty.store.connection))
+    faulty.store.close()
+    with pytest.raises(ConfigError, match="was closed"):
+        await asyncio.wait_for(anext(election.observe()), 10)
