@@ -17,6 +17,7 @@ import leasekit
 from leasekit.backends.raft.kv.machine import CannotApply
 from leasekit.backends.raft.kv.snapshot import MalformedSnapshot
 from leasekit.backends.raft.member import Member, MemberConfig, Timing, TlsFiles
+from leasekit.backends.raft.member.files import raise_limit
 from leasekit.backends.raft.wal.errors import Corrupt, DiskFailed
 from leasekit.cli import exit_codes
 from leasekit.cli.session import note
@@ -67,6 +68,7 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
     does not help); 70 after a fault of leasekit.
     """
     config = _config(options)
+    raise_limit()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         asyncio.run(_run(config))

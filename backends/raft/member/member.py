@@ -16,6 +16,7 @@ from leasekit.backends.raft.core.types import Membership
 from leasekit.backends.raft.member import founding
 from leasekit.backends.raft.member.config import MemberConfig, split_address
 from leasekit.backends.raft.member.driver import Driver
+from leasekit.backends.raft.member.files import clients_max
 from leasekit.backends.raft.member.storage import Storage
 from leasekit.backends.raft.requests import MemberStatus, Response, TransferLeadership
 from leasekit.backends.raft.server import Server, ServerConfig
@@ -77,7 +78,7 @@ class Member:
             found.wal.close()
             found.disk.close()
             raise
-        self._listener = Listener(identity, self._driver, security=security)
+        self._listener = Listener(identity, self._driver, security=security, max_clients=clients_max())
         self._listener.update(found.neighbours)
         self._driver.start(self._storage)
         try:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from leasekit.backends.raft.transport.identity import Identity
 from leasekit.backends.raft.transport.incoming import Client, Handler
-from leasekit.backends.raft.transport.listener import Listener
+from leasekit.backends.raft.transport.listener import MAX_CLIENTS, Listener
 from leasekit.backends.raft.transport.peers import PeerLinks
 from leasekit.backends.raft.transport.security import Security, load
 
-__all__ = ["Client", "Handler", "Identity", "Listener", "PeerLinks", "Security", "load"]
+__all__ = ["MAX_CLIENTS", "Client", "Handler", "Identity", "Listener", "PeerLinks", "Security", "load"]

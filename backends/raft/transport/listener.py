@@ -16,6 +16,7 @@ from leasekit.backends.raft.transport.outgoing import tls_reason
 from leasekit.backends.raft.transport.security import Security
 from leasekit.backends.raft.wire import CODEC, Codec, Hello, Purpose, Welcome
 
+MAX_CLIENTS = 1000
 _BACKLOG = 256
 _MAX_MEMBERS = 100
 _RETRY_S = 0.1
@@ -32,7 +33,7 @@ class Listener:
         *,
         security: Security | None = None,
         codec: Codec = CODEC,
-        max_clients: int = 1000,
+        max_clients: int = MAX_CLIENTS,
         max_strangers: int = 100,
     ) -> None:
         """`max_strangers`: connections that have not said yet who they are; one more ends the oldest of them."""
