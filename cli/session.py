@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import stat
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,3 +83,36 @@ def session(ctx: click.Context) -> Iterator[Session]:
 def note(text: str) -> None:
     """Tell people something that is no part of the data."""
     click.echo(f"leasekit: {text}", err=True)
+
+
+async def while_read(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work`, which prints something now and then, until it ends or nobody can read it any more.
+
+    Raises BrokenPipeError when the reader of our pipe has gone: otherwise that would show at the next thing to print only.
+    """
+    doing = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    waiting = asyncio.create_task(gone.wait())
+    output = _pipe_of_stdout()
+    if output is not None:
+        loop.add_reader(output, gone.set)  # the end for writing is "readable" once the other end is closed
+    try:
+        await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise BrokenPipeError
+        doing.result()
+    finally:
+        if output is not None:
+            loop.remove_reader(output)
+        waiting.cancel()
+        doing.cancel()
+        await asyncio.wait({doing})
+
+
+def _pipe_of_stdout() -> int | None:
+    try:
+        output = sys.stdout.fileno()
+        return output if stat.S_ISFIFO(os.fstat(output).st_mode) else None
+    except (AttributeError, OSError, ValueError):  # closed, or a test's
+        return None

@@ -12,7 +12,7 @@ import click
 from leasekit import retry
 from leasekit.cli import render, survey
 from leasekit.cli.options import one_of, store_options
-from leasekit.cli.session import Session, session
+from leasekit.cli.session import Session, session, while_read
 from leasekit.cli.survey import ElectionView
 from leasekit.clock import SYSTEM_CLOCK, Instant
 from leasekit.core.records import check_name
@@ -41,7 +41,7 @@ def status(ctx: click.Context, name: str | None, output: str, keep_watching: boo
         check_name("name", name)
     with session(ctx) as store:
         if keep_watching:
-            store.run(_watch(store, name, output))
+            store.run(while_read(_watch(store, name, output)))
         else:
             _print(_shown(store.run(_look(store, name))[0], name), store, output)
 

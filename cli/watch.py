@@ -9,7 +9,7 @@ import click
 
 from leasekit.cli import render
 from leasekit.cli.options import one_of, store_options
-from leasekit.cli.session import session
+from leasekit.cli.session import session, while_read
 from leasekit.clock import SYSTEM_CLOCK
 from leasekit.core.records import utc
 from leasekit.election import ElectionCore, Leader
@@ -28,7 +28,7 @@ def watch(ctx: click.Context, name: str, output: str) -> None:
     leads. The latest state is always told; of several changes within an instant only the last may be.
     """
     with session(ctx) as store:
-        store.run(_print_changes(store.election(name), output))
+        store.run(while_read(_print_changes(store.election(name), output)))
 
 
 async def _print_changes(core: ElectionCore, output: str) -> None:

@@ -193,6 +193,17 @@ def test_a_reader_that_has_seen_enough_is_no_error_worth_a_word(cli: Command) ->
     assert (done.code, done.err) == (141, "")
 
 
+@pytest.mark.parametrize(
+    "arguments", [["watch", "x"], ["status", "-w"], ["status", "x", "-w", "-o", "ndjson"]], ids=" ".join
+)
+def test_a_reader_that_leaves_is_noticed_though_there_is_nothing_to_tell(cli: Command, arguments: list[str]) -> None:
+    watching = cli.start(*arguments)
+    assert watching.line()
+    assert watching.process.stdout is not None
+    watching.process.stdout.close()
+    assert (watching.process.wait(20), watching.errors()) == (141, "")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_script_is_for_that_shell(cli_without_store: Command, shell: str) -> None:
     done = cli_without_store("completion", shell)
