@@ -129,15 +129,14 @@ class Claims:
         election = self._election_of(start.slot)
         if election.elector().tenure is not None:  # a run of this process, which is just ending
             return None
-        tenure = await election.try_campaign()
-        if tenure is None:
-            return None
-        claimed = None
+        tenure = claimed = None
         try:
-            claimed = await self._claim(election, tenure, planner)
+            tenure = await election.try_campaign()
+            if tenure is not None:
+                claimed = await self._claim(election, tenure, planner)
         finally:
             if claimed is None:
-                await election.resign(tenure, RELEASE_TIMEOUT_S)
+                await self._let_go(election, tenure)
         return claimed
 
     async def finish(self, run: Claimed, outcome: Outcome, detail: str | None) -> bool:
@@ -220,6 +219,13 @@ class Claims:
             except retry.UNANSWERED:
                 await asyncio.sleep(retry.pause_s(attempt, self.connection.random))
         return False
+
+    async def _let_go(self, election: ElectionCore, tenure: Tenure | None) -> None:
+        """The slot was not claimed here. Without a leadership there is nothing in the store to clear away."""
+        if tenure is not None:
+            await election.resign(tenure, RELEASE_TIMEOUT_S)
+        if election is not self.own:
+            await (self.connection.forget_election(election.name) if tenure is None else self._clear(election))
 
     async def _clear(self, election: ElectionCore) -> None:
         """A run beside others has an election of its own, which is over with it."""

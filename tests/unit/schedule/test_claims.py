@@ -271,3 +271,14 @@ async def test_between_slots_nobody_leads_and_no_request_is_made(world: World) -
     assert one.network.requests - before == {}
     assert f"{JOB}/leader" not in await world.keys(JOB)
     await one.leave()
+
+
+@virtual
+async def test_with_allow_nothing_stays_in_memory_of_slots_that_were_anothers(world: World) -> None:
+    log: list[Started] = []
+    both = [worker(world, id, log, overlap="allow").serve(lambda: 1) for id in ("w1", "w2")]
+    await world.pass_time(10.5 * EVERY_S)
+    assert len(log) == 10
+    for one in both:
+        assert list(one.connection._histories) == []
+        await one.leave()
