@@ -152,6 +152,7 @@ class Leadership(LeadershipBase):
         """Let go. Stop the work first. Belief ends at once; returns when the store has confirmed it, or after
         `timeout_s` seconds: then the record is removed later, or runs out. Does nothing if it is over."""
         if self._held:
+            self._letting_go = True
             await _to_its_end(self._core.resign(self._tenure, timeout_s))
             self._let_go = True
 
@@ -179,6 +180,7 @@ class Leadership(LeadershipBase):
     ) -> None:
         self._leave()
         if self._held:
+            self._letting_go = True
             await _to_its_end(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
             self._let_go = True
 

@@ -26,6 +26,8 @@ class LeadershipBase:
         self._tenure = tenure
         self._core = core
         self._entered: list[Token[Any]] = []
+        self._letting_go = False
+        """Whether the engine was told to: it will, even if whoever told it does not wait for that."""
         self._let_go = False
         self._pid = os.getpid()
 
@@ -109,7 +111,7 @@ class LeadershipBase:
 
     def __del__(self) -> None:
         # A leadership that nobody holds would be renewed for ever and lead to nothing.
-        if not hasattr(self, "_pid") or not self._held:
+        if not hasattr(self, "_pid") or self._letting_go or not self._held:
             return
         engine.get().submit(self._core.resign(self._tenure, RELEASE_TIMEOUT_S))
         # Last, since a warning may be an error.

@@ -83,7 +83,9 @@ class Leadership(LeadershipBase):
         `timeout_s` seconds: then the record is removed later, or runs out. Does nothing if it is over."""
         if self._held:
             # Not `run`: an interrupt goes on its way, and the leadership ends all the same.
-            engine.get().submit(self._core.resign(self._tenure, timeout_s)).result()
+            outcome = engine.get().submit(self._core.resign(self._tenure, timeout_s))
+            self._letting_go = True
+            outcome.result()
             self._let_go = True
 
     def transfer(self, to: str, timeout_s: float = RELEASE_TIMEOUT_S) -> bool:
@@ -111,7 +113,9 @@ class Leadership(LeadershipBase):
         self._leave()
         if self._held:
             # As in `resign`.
-            engine.get().submit(self._core.release(self._tenure, RELEASE_TIMEOUT_S)).result()
+            outcome = engine.get().submit(self._core.release(self._tenure, RELEASE_TIMEOUT_S))
+            self._letting_go = True
+            outcome.result()
             self._let_go = True
 
 

@@ -161,6 +161,35 @@ def test_resigning_returns_in_time_though_the_store_hangs() -> None:
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("end", ["resign", "with"])
+async def test_a_release_that_is_cancelled_while_it_begins_is_no_forgotten_leadership(end: str) -> None:
+    async with aio.connect(f"memory://{uuid.uuid4().hex}") as store:
+
+        async def lead(leadership: aio.Leadership) -> None:
+            if end == "with":
+                async with leadership:
+                    return
+            await leadership.resign()
+
+        election = aio.Election("reports", store)
+        hold = threading.Event()
+        leading = asyncio.ensure_future(lead(await election.campaign()))
+        engine.get().call(hold.wait, 10)
+        await asyncio.sleep(0)
+        leading.cancel()
+        await asyncio.wait([leading])
+        assert leading.cancelled()
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            del leading
+            gc.collect()
+        hold.set()
+        assert warned == []
+        end_s = time.monotonic() + 10
+        while await election.leader() is not None:
+            assert time.monotonic() < end_s
+
+
 def test_what_a_release_left_behind_is_removed_later() -> None:
     faulty = Faulty(f"memory://{uuid.uuid4().hex}")
     with leasekit.Election("others", faulty.store, ttl_s=1.5).campaign():
