@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 import click
 from click.core import ParameterSource
 
-from leasekit.cli.options import Seconds, store_options
+from leasekit.cli.options import Seconds, Wrapper, store_options
 from leasekit.cli.run import cannot_start, checked_grace, environment
 from leasekit.cli.session import Session, session
 from leasekit.cli.slot_run import Terms
@@ -74,9 +74,9 @@ def _seconds(name: str, default_s: float, about: str) -> Callable[[F], F]:
     )
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(cls=Wrapper)
 @click.argument("name")
-@click.argument("schedule")
+@click.argument("schedule", callback=lambda _ctx, _param, given: _in_quotes(given))
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
 @click.option("--tz", metavar="ZONE", help="By whose clocks SCHEDULE is meant, as Europe/Paris.  [default: UTC]")
 @click.option("--once", is_flag=True, help="Run the slot of now and exit: for a crontab or a timer on each machine.")
@@ -128,8 +128,6 @@ def cron(
     grace_s = checked_grace(grace_s, policy["ttl_s"])
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError("--report", f"{report.absolute().parent} is no directory: make it first")
-    if len(schedule.split()) == 1 and not schedule.startswith("@"):
-        raise ConfigError("SCHEDULE", f"{schedule!r} is none: write it in quotes, for example '0 3 * * *'")
     _tell_of_trouble(verbose)
     with session(ctx) as store:
         job = Job(name, schedule, connection=store.connection, tz=tz, id=id, **policy)
@@ -145,6 +143,13 @@ def cron(
         if (code := cannot_start(command[0])) is None:
             code = _run_once(store, job, terms) if once else _serve(job, terms, policy["overlap"])
     ctx.exit(code)
+
+
+def _in_quotes(schedule: str) -> str:
+    """The schedule. Said before anything is said of what follows, which is the rest of it where the quotes are missing."""
+    if len(schedule.split()) == 1 and not schedule.startswith("@"):
+        raise ConfigError("SCHEDULE", f"{schedule!r} is none: write it in quotes, for example '0 3 * * *'")
+    return schedule
 
 
 def _run_once(store: Session, job: Job, terms: Terms) -> int:

@@ -105,6 +105,26 @@ def store_options(function: F) -> F:
     return store(timeout(journal(function)))
 
 
+class Wrapper(click.Command):
+    """A command that takes another one, its argument `command`, after `--`.
+
+    Without `--` the other one's options would be taken for leasekit's own, and a `--` of its own would be lost.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = args[: args.index("--")] if "--" in args else list(args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = "" if "--" in args else " What is CMD's goes after --."
+            raise click.UsageError(error.format_message() + hint, ctx) from None
+        if not ctx.resilient_parsing:
+            given, _, _ = self.make_parser(ctx).parse_args(own)
+            if isinstance(words := given.get("command"), tuple) and words:
+                raise click.UsageError(f"Put -- before {words[0]!r}: what follows is CMD's own.", ctx)
+        return rest
+
+
 def one_of(*formats: str) -> Callable[[F], F]:
     """Adds `-o`, the form of the output; the first is the default."""
     return click.option(

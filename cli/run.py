@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from leasekit.cli import exit_codes
-from leasekit.cli.options import Seconds, store_options
+from leasekit.cli.options import Seconds, Wrapper, store_options
 from leasekit.cli.report import Report
 from leasekit.cli.session import Session, note, session
 from leasekit.cli.signals import Interrupted, Signals
@@ -35,7 +35,7 @@ class Terms:
     command: Sequence[str]
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(cls=Wrapper)
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
 @click.option("--wait", "wait_s", type=Seconds(), metavar="S", help="Give up after S seconds.  [default: never]")

@@ -72,6 +72,8 @@ def test_each_kind_of_error_has_its_exit_code(error: BaseException, code: int) -
         ["run", "x", "--wait", "soon", "--", "true"],
         ["run", "x", "--wait", "-1", "--", "true"],
         ["run", "x", "--ttl", "0", "--", "true"],
+        ["run", "x", "true"],
+        ["run", "x", "echo", "--", "true"],
         ["run", "x", "--try", "--wait", "3", "--", "true"],
         ["run", "x", "-E", "256", "--", "true"],
         ["status", "-o", "xml"],
@@ -87,6 +89,30 @@ def test_usage_errors_exit_with_2_and_say_nothing_on_stdout(cli_without_store: C
     done = cli_without_store(*arguments)
     assert (done.code, done.out) == (2, "")
     assert "Error: " in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "x", "echo", "--ttl", "3"],
+        ["run", "x", "git", "checkout", "--", "file"],
+        ["run", "x", "echo", "-n"],
+        ["cron", "x", "@hourly", "--once", "echo", "--ttl", "3"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_without_two_dashes_before_it_does_not_lose_its_options_to_ours(
+    cli: Command, arguments: list[str]
+) -> None:
+    done = cli(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "--" in done.err.splitlines()[-1]
+
+
+def test_a_schedule_without_quotes_is_said_to_lack_them(cli: Command) -> None:
+    done = cli("cron", "x", "0", "3", "*", "*", "*", "--", "echo")
+    assert (done.code, done.out) == (78, "")
+    assert "in quotes" in done.err
 
 
 def test_a_password_in_a_command_line_url_is_refused_and_not_repeated(cli: Command) -> None:
