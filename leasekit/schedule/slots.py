@@ -162,7 +162,9 @@ class Slots:
     def claim(self, slot: datetime | None = None) -> Run | None:
         """Claim this slot. None: it is not to be run here, being claimed already, too late, or passed over.
 
-        Waits for an earlier run to end where `overlap` is `queue_one` or `cancel_other`.
+        Waits for an earlier run to end where `overlap` is `queue_one` or `cancel_other`. A run of this slot that is lost
+        later is attempted again (`at_least_once`) by who claims the slot again; `next_run` sees to that by itself.
+        `missed` and `jitter_s` play no part here.
 
         Args:
             slot: its nominal instant, with a time zone; None: the latest one of the schedule, by this machine's clock:
