@@ -36,6 +36,8 @@ class Seen:
     member: MemberId | None
     status: MemberStatus | None
     problem: str | None = None
+    cluster: str = ""
+    """The id of the cluster that it is of, if it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,23 @@ class Cluster:
         return asyncio.run(work)
 
     async def look(self) -> View:
-        """Ask the members that the URL names, and those that these know of. Raises StoreUnavailable if none answers."""
+        """Ask the members that the URL names, and those that these know of.
+
+        Raises:
+            StoreUnavailable: none answers.
+            ConfigError: the URL names members of different clusters.
+        """
         seen = await self._look_at(self._addresses)
-        membership = View(tuple(seen)).membership
-        members = {**membership.voters, **membership.learners}
-        names = {address: member for member, address in members.items()}
-        asked = {one.address for one in seen} | {members.get(one.status.raft.id) for one in seen if one.status}
-        seen += await self._look_at([address for address in names if address not in asked])
-        view = View(_each_once(seen, members, names))
+        cluster = _the_cluster(seen)
+        while True:
+            membership = View(tuple(seen)).membership
+            members = {**membership.voters, **membership.learners}
+            asked = {one.address for one in seen} | {members.get(one.status.raft.id) for one in seen if one.status}
+            unasked = dict.fromkeys(address for address in members.values() if address not in asked)
+            if not unasked:
+                break
+            seen += [_stranger(one) if one.cluster != cluster else one for one in await self._look_at(unasked)]
+        view = View(_each_once(seen, members))
         if all(one.status is None for one in view.seen):
             raise StoreUnavailable(f"no member answers: {view.problems}")
         return view
@@ -133,12 +144,12 @@ class Cluster:
         async def one(address: str) -> Seen:
             try:
                 # Two rounds of these must fit into the time.
-                status, _ = await ask_status(address, self._tls, timeout_s=min(1.0, self.timeout_s / 2))
+                status, cluster = await ask_status(address, self._tls, timeout_s=min(1.0, self.timeout_s / 2))
             except (StoreUnavailable, ProtocolError) as error:
                 return Seen(
                     address, address, None, None, str(error).removeprefix(f"{address}: ").removeprefix(f"{address} ")
                 )
-            return Seen(address, address, status.raft.id, status, status.failure)
+            return Seen(address, address, status.raft.id, status, status.failure, cluster)
 
         return await asyncio.gather(*map(one, addresses))
 
@@ -148,8 +159,26 @@ def _newness(seen: Seen) -> tuple[int, int]:
     return seen.status.raft.term, seen.status.raft.commit
 
 
-def _each_once(seen: list[Seen], members: dict[MemberId, str], names: dict[str, MemberId]) -> tuple[Seen, ...]:
+def _the_cluster(seen: Iterable[Seen]) -> str:
+    """Which cluster those that answer are of. Raises ConfigError if they are of several."""
+    by_cluster = {one.cluster: one for one in seen if one.status is not None}
+    if len(by_cluster) > 1:
+        # Members of both may well have the same ids. Whatever is asked for must not be done to the other one.
+        told = ", ".join(f"{one.reached} is {one.member!r} of {cluster!r}" for cluster, one in by_cluster.items())
+        raise ConfigError("--store", f"names members of different clusters: {told}")
+    return next(iter(by_cluster), "")
+
+
+def _stranger(one: Seen) -> Seen:
+    """Who answers at a member's address, and is no member of its cluster."""
+    if one.status is None:
+        return one
+    return Seen(one.address, one.reached, None, None, f"{one.member!r} of another cluster, {one.cluster!r}, is there")
+
+
+def _each_once(seen: list[Seen], members: dict[MemberId, str]) -> tuple[Seen, ...]:
     """Members in the order of their ids: under one address each, though the URL may have others for them."""
+    names = {address: member for member, address in members.items()}
     found: dict[MemberId, Seen] = {}
     others: list[Seen] = []
     for one in seen:
@@ -158,4 +187,8 @@ def _each_once(seen: list[Seen], members: dict[MemberId, str], names: dict[str, 
             others.append(one)
         elif member not in found or found[member].status is None:
             found[member] = dataclasses.replace(one, address=members.get(member, one.address), member=member)
+    there = {one.address: one.member for one in seen}
+    for member, address in members.items():
+        if member not in found:
+            found[member] = Seen(address, address, member, None, f"another member, {there.get(address)!r}, is there")
     return (*(found[member] for member in sorted(found)), *others)

@@ -32,7 +32,22 @@ def add(ctx: click.Context, member: str, address: str) -> None:
     """
     check_id(member)
     split_address(address)
-    _change(ctx, MemberAction.ADD, member, address)
+
+    votes = False
+
+    def needed(view: View) -> bool:
+        nonlocal votes
+        membership = view.membership
+        votes = member in membership.voters
+        for other, taken in {**membership.voters, **membership.learners}.items():
+            if taken == address and other != member:
+                raise ConfigError("HOST:PORT", f"{address} is the address of member {other!r}")
+        return True
+
+    _change(ctx, MemberAction.ADD, member, address, needed=needed)
+    if votes:
+        note(f"{member} is at {address} now, with its vote")
+        return
     note(f"{member} at {address} is a member without a vote; `leasekit raft promote {member}` once it has caught up")
 
 
@@ -111,6 +126,8 @@ def snapshot(ctx: click.Context, member: str | None) -> None:
     view = cluster.run(cluster.look())
     _require_member(view, member)
     [seen] = [seen for seen in view.seen if seen.member == member]
+    if seen.status is None:
+        raise StoreUnavailable(f"{member} at {seen.address}: {seen.problem}")
     cluster.run(cluster.ask(seen.reached, make))
     note(f"the state of {member} is in a snapshot")
 

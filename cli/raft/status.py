@@ -30,7 +30,8 @@ def status(ctx: click.Context, output: str) -> None:
     view = cluster.run(cluster.look())
     click.echo(render.rows(output, "members", [_row(seen, view, output) for seen in view.seen], COLUMNS))
     if view.leader is None:
-        note("no member leads")
+        named = sorted({one.status.raft.leader for one in view.seen if one.status and one.status.raft.leader})
+        note(f"{' or '.join(named)} leads, as others say, but does not answer" if named else "no member leads")
         ctx.exit(exit_codes.UNAVAILABLE)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from leasekit.backends.raft.core.types import Role
+from leasekit.backends.raft.member.asking import ask
+from leasekit.backends.raft.requests import ChangeMembership, MemberAction
+from leasekit.backends.raft.requests import Done as Answered
 from support.command import Command, Done
+from support.processes import ServerProcess
 from support.servers import RaftCluster
 
 
@@ -149,6 +155,67 @@ def test_a_member_is_added_gets_the_log_and_then_a_vote(growth: Operator) -> Non
             break
     assert growth("snapshot").code == 0
     assert growth.members()["m3"]["role"] in ("follower", "leader")
+
+
+def test_an_address_that_another_member_has_is_refused(growth: Operator) -> None:
+    done = growth("add", "m3", growth.cluster.endpoints[1])
+    assert done.code == 78
+    assert f"{growth.cluster.endpoints[1]} is the address of member 'm1'" in done.err
+    assert list(growth.members()) == ["m0", "m1", "m2"]
+
+
+def test_a_voter_that_is_given_another_address_keeps_its_vote(growth: Operator) -> None:
+    away = next(i for i in range(3) if i != growth.cluster.leader_index())
+    moved = growth("add", f"m{away}", growth.cluster.endpoints[3])
+    assert moved.code == 0
+    assert f"m{away} is at {growth.cluster.endpoints[3]} now" in moved.err
+    assert "without a vote" not in moved.err
+
+
+def test_a_member_is_shown_although_another_answers_at_its_address(growth: Operator) -> None:
+    # By a client of its own: `add` would not do it.
+    leader = growth.cluster.endpoints[growth.cluster.leader_index()]
+    taken = growth.cluster.endpoints[1]
+    change = ChangeMembership(id=1, action=MemberAction.ADD, member="m9", address=taken)
+    answer = asyncio.run(ask(leader, lambda _: change, None, timeout_s=10))
+    assert isinstance(answer.response, Answered)
+    member = growth.members()["m9"]
+    assert (member["address"], member["role"]) == (taken, None)
+    assert member["problem"] == "another member, 'm1', is there"
+    done = growth("snapshot", "--member", "m9")
+    assert done.code == 69
+    assert "another member, 'm1', is there" in done.err
+
+
+def test_nothing_is_done_to_a_cluster_that_was_named_by_mistake(operator: Operator) -> None:
+    with RaftCluster() as other:  # its member is called m0 as well
+        mixed = operator.cluster.url("test", endpoints=[operator.cluster.endpoints[0], other.endpoints[0]])
+        for arguments in (("status",), ("remove", "m1"), ("snapshot", "--member", "m0")):
+            done = operator.command("--store", mixed, "raft", *arguments)
+            assert (done.code, done.out) == (78, "")
+            assert "members of different clusters" in done.err
+            assert operator.cluster.endpoints[0] in done.err
+            assert other.endpoints[0] in done.err
+    assert list(operator.members()) == ["m0", "m1", "m2"]
+
+
+def test_another_clusters_member_is_not_taken_for_the_one_whose_address_it_has(operator: Operator) -> None:
+    away = (operator.cluster.leader_index() + 1) % 3
+    operator.cluster.kill(away)
+    rest = operator.cluster.url("test", endpoints=[operator.cluster.endpoints[i] for i in range(3) if i != away])
+    intruder = [sys.executable, "-P", "-m", "leasekit", "raft", "serve", "--id", "x", "--listen"]
+    intruder += [operator.cluster.endpoints[away], "--initial", f"x={operator.cluster.endpoints[away]}", "--data"]
+    process = ServerProcess([*intruder, operator.cluster.folder(away) / "x"], operator.cluster.folder(away) / "x.log")
+    try:
+
+        def problem(done: Done) -> bool:
+            members = {member["member"]: member for member in done.json["members"]}
+            assert "x" not in members
+            return "'x' of another cluster" in (members[f"m{away}"]["problem"] or "")
+
+        operator.command.until(problem, "--store", rest, "raft", "status", "-o", "json")
+    finally:
+        process.kill()
 
 
 def test_a_learner_that_does_not_run_is_not_promoted(growth: Operator) -> None:

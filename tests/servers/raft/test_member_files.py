@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,8 @@ _PATIENCE_S = 20.0
 class Limited(RaftCluster):
     """Its members may have few files open: at first (`-Sn`), or at most (`-n`)."""
 
-    def __init__(self, limit: str) -> None:
-        super().__init__()
+    def __init__(self, limit: str, size: int = 1) -> None:
+        super().__init__(size)
         self._limit = limit
 
     def serving(self, index: int) -> list[str | Path]:
@@ -65,3 +67,15 @@ def test_however_many_clients_come_there_is_a_file_left_for_the_log(limit: str, 
         assert all(welcome) if all_welcome else not all(welcome)
         assert isinstance(first.ask(TakeSnapshot(id=1)), Done), "a snapshot is a new file"
         assert list(cluster.folder(0).glob("snapshot-*1-*.snap"))
+
+
+def test_a_leader_that_takes_no_more_clients_is_still_named() -> None:
+    with Limited("-n", 3) as cluster, contextlib.ExitStack() as stack:
+        leader = cluster.leader_index()
+        while Client(("127.0.0.1", cluster.port(leader)), stack).welcome:
+            pass
+        command = [sys.executable, "-P", "-m", "leasekit", "--store", cluster.url("test"), "raft", "status"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 69
+    assert f"m{leader} leads, as others say, but does not answer" in done.stderr
+    assert "clients are connected already" in done.stdout
