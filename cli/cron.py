@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from leasekit.cli.options import Seconds, Wrapper, store_options
 from leasekit.cli.run import cannot_start, checked_grace, environment
-from leasekit.cli.session import Session, session
+from leasekit.cli.session import Session, session, tell_of_trouble
 from leasekit.cli.slot_run import Terms
 from leasekit.errors import ConfigError
 from leasekit.schedule.job import DEFAULTS, Job
@@ -128,7 +128,7 @@ def cron(
     grace_s = checked_grace(grace_s, policy["ttl_s"])
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError("--report", f"{report.absolute().parent} is no directory: make it first")
-    _tell_of_trouble(verbose)
+    tell_of_trouble(logging.INFO if verbose else logging.WARNING)
     with session(ctx) as store:
         job = Job(name, schedule, connection=store.connection, tz=tz, id=id, **policy)
         terms = Terms(
@@ -162,13 +162,3 @@ def _serve(job: Job, terms: Terms, overlap: str) -> int:
     from leasekit.cli.cron_worker import serve
 
     return serve(job, terms, side_by_side=overlap == "allow")
-
-
-def _tell_of_trouble(verbose: bool) -> None:
-    """What the library logs goes to stderr, as notes: a store that does not answer, and that it does again."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("leasekit: %(message)s"))
-    handler.setLevel(logging.INFO if verbose else logging.WARNING)
-    log = logging.getLogger("leasekit")
-    log.addHandler(handler)
-    log.propagate = False

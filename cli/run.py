@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import click
 from leasekit.cli import exit_codes
 from leasekit.cli.options import Seconds, Wrapper, store_options
 from leasekit.cli.report import Report
-from leasekit.cli.session import Session, note, session
+from leasekit.cli.session import Session, note, session, tell_of_trouble
 from leasekit.cli.signals import Interrupted, Signals
 from leasekit.election import DEFAULT_TTL_S
 from leasekit.errors import ConfigError
@@ -117,6 +118,7 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None, health: str
     from leasekit.cli.supervise import make_guard, run_elected
     from leasekit.integrations.systemd import Notifier
 
+    _tell_of_the_store()
     with session(ctx) as store, _serving_health(health, terms.election), Signals() as signals, Notifier() as service:
         core = store.election(terms.election, id=terms.id, ttl_s=terms.ttl_s)
         service.ready(f"waits for its turn in {core.name!r}")
@@ -141,6 +143,14 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None, health: str
             if report_file is not None and report.exit_code is not None:
                 _write(report, report_file)
     return report.exit_code
+
+
+def _tell_of_the_store() -> None:
+    """Who waits for ever is told why: that the store does not answer, and that it does again."""
+    # What becomes of the leadership is told in words of our own.
+    told = (None, "store_unreachable", "renewal_failing", "store_back")
+    tell_of_trouble(logging.INFO).addFilter(lambda record: getattr(record, "leasekit_event", None) in told)
+    logging.getLogger("leasekit.election").setLevel(logging.INFO)
 
 
 def _serving_health(address: str | None, election: str) -> AbstractContextManager[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 import sys
@@ -83,6 +84,17 @@ def session(ctx: click.Context) -> Iterator[Session]:
 def note(text: str) -> None:
     """Tell people something that is no part of the data."""
     click.echo(f"leasekit: {text}", err=True)
+
+
+def tell_of_trouble(level: int) -> logging.Handler:
+    """From now on what the library logs goes to stderr, as notes, from this level up."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("leasekit: %(message)s"))
+    handler.setLevel(level)
+    log = logging.getLogger("leasekit")
+    log.addHandler(handler)
+    log.propagate = False
+    return handler
 
 
 async def while_read(work: Coroutine[Any, Any, None]) -> None:

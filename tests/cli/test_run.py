@@ -124,6 +124,19 @@ def test_an_unreachable_store_is_not_taken_for_a_lost_race(cli: Command, unused_
     assert cli(*store, "run", "job", "--wait", "1", "-E", "0", "--", "true").code == 69
 
 
+def test_who_waits_for_a_store_that_does_not_answer_is_told_so(cli: Command, unused_port: int) -> None:
+    running = cli.start("--store", f"raft://127.0.0.1:{unused_port}", "run", "job", "--", "true")
+    give_up = time.monotonic() + 60
+    while not running.errors():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    running.signal(signal.SIGTERM)
+    done = running.end()
+    assert done.code == 143
+    assert done.err.startswith(f"leasekit: no lease granted on raft://127.0.0.1:{unused_port}: no leader")
+    assert len(done.err.splitlines()) == 1
+
+
 def test_the_next_in_line_takes_over_when_the_command_ends(cli: Command) -> None:
     first = start_up(cli, "--id", "first")
     second = cli.start("run", "job", *LONG, "--id", "second", "--", "echo", "mine")
