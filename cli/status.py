@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -130,10 +131,19 @@ async def _watch(store: Session, name: str | None, output: str) -> None:
 
 
 def _draw(text: str, *, clear: bool) -> None:
-    lines = "".join(f"{line}{_CLEAR_LINE}\n" for line in text.splitlines())
+    shown = _fitting(text.splitlines(), shutil.get_terminal_size().lines)
+    lines = "".join(f"{line}{_CLEAR_LINE}\n" for line in shown)
     start = _HOME + (_CLEAR_BELOW if clear else "")
     click.echo(f"{start}{lines}{_CLEAR_BELOW}", nl=False, color=True)
     sys.stdout.flush()
+
+
+def _fitting(lines: list[str], height: int) -> list[str]:
+    """The lines that a screen of that height has room for: were it to scroll, the corner would be another's."""
+    room = max(1, height - 1)  # the cursor stands below the last line
+    if len(lines) <= room:
+        return lines
+    return [*lines[: room - 1], f"... {len(lines) - room + 1} lines more"]
 
 
 async def _changes(

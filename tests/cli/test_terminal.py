@@ -154,6 +154,20 @@ def test_status_redraws_in_place_and_ctrl_c_ends_it(terminal: Terminal, cli: Com
     terminal.until("code=130")
 
 
+def test_status_shows_what_the_screen_has_room_for(terminal: Terminal, cli: Command) -> None:
+    for number in range(8):
+        assert cli("run", f"job-{number}", "--", "true").code == 0
+    terminal.type(f"stty rows 6 cols 100; {LEASEKIT} status -w\n")
+    for _ in range(2):
+        terminal.until("\x1b[H")
+        screen = terminal.until("... 5 lines more")
+        assert screen.count("\n") == 4  # the heading and three elections; the cursor's line is the sixth
+        assert "job-2" in screen
+    terminal.type("\x03")
+    terminal.type("echo code=$?\n")
+    terminal.until("code=130")
+
+
 def test_status_counts_down_to_the_next_leader(terminal: Terminal, cli: Command) -> None:
     first = cli.start("run", "job", "--id", "first", "--ttl", "12", "--", "sleep", "60")
     cli.until(lambda done: done.code == 0, "leader", "job")
