@@ -1,6 +1,7 @@
-"""What authors of stores and of programs on leasekit test with.
+"""What authors of stores and guards test with: a clock and a loop on virtual time, and a store that fails on order.
 
-`leasekit.testing.conformance` (which needs pytest) checks a store against the whole contract.
+`leasekit.testing.conformance` (which needs pytest) checks a store or a guard against its whole contract;
+docs/writing-a-backend.md shows how. For tests of a program on leasekit: `leasekit.integrations.pytest`.
 """
 
 from leasekit.testing.clock import ManualClock
