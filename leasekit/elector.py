@@ -415,6 +415,9 @@ class Elector:
         else:
             self._pauses = 0
             answer = e.Refused(number) if committed is None else e.Applied(number, committed)
+            if number != self._contest.number and committed is not None:
+                # Given up while it was under way: what it wrote may have come after a look for what remains.
+                self._keeper.tidy()
         self._feed(answer)
 
     async def _transact(self, request: e.Transact) -> Committed | None:

@@ -282,11 +282,16 @@ class Keeper:
                     return remains
         return None
 
-    def _tidy_soon(self) -> None:
-        if self._remains and not self._tidying.locked():
+    def tidy(self) -> None:
+        """Look once more for what remains: a pass that is under way may have looked too early."""
+        if self._remains:
             task = asyncio.create_task(self._tidy(), name="leasekit-tidy")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _tidy_soon(self) -> None:
+        if not self._tidying.locked():
+            self.tidy()
 
     async def _tidy(self) -> None:
         """One pass over all remains, those included that come up meanwhile."""

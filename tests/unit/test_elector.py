@@ -231,6 +231,21 @@ async def test_a_campaign_cancelled_at_any_moment_leaves_nothing_behind(world: W
 
 
 @virtual
+async def test_a_claim_applied_after_it_was_given_up_is_removed_as_soon_as_its_answer_comes(world: World) -> None:
+    """Not only at the next renewal: until then nobody would lead."""
+    process = world.process()
+    process.network.inject(Fault(request_delay_s=0.5), on="transact", when=writes(KEYS.leader))
+    campaign = campaigning(process.candidate("a"))
+    await world.pass_time(0.1)
+    campaign.cancel()
+    await world.pass_time(0.39)
+    assert await world.keys(ELECTION) == []
+    await world.pass_time(0.02)
+    assert await world.keys(ELECTION) == []
+    assert process.network.requests["renew"] == 0
+
+
+@virtual
 async def test_a_second_campaign_of_one_candidate_is_refused(world: World) -> None:
     process = world.process()
     elector, tenure = await process.leader("a")
