@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -13,7 +12,7 @@ from leasekit import engine
 from leasekit.cli import exit_codes, render
 from leasekit.cli.session import note
 from leasekit.cli.signals import Signals
-from leasekit.cli.supervised import Supervised
+from leasekit.cli.supervised import Supervised, why_not_started
 from leasekit.clock import SYSTEM_CLOCK
 from leasekit.core.records import utc
 from leasekit.errors import LeasekitError
@@ -168,7 +167,8 @@ class SlotRun:
                 return Outcome.FAILED, f"exit {returncode}" if returncode > 0 else f"killed by {_name(-returncode)}"
             case NotStarted(error_number) if error_number:
                 self.exit_code = exit_codes.of_failed_start(error_number)
-                return Outcome.FAILED, f"{self._terms.command[0]!r} cannot be executed: {os.strerror(error_number)}"
+                program = self._terms.command[0]
+                return Outcome.FAILED, f"{program!r} {why_not_started(program, error_number)}"
         self.exit_code = exit_codes.LOST
         if isinstance(end, Died):
             return Outcome.LOST, "the watchdog died, so the command was killed"

@@ -10,7 +10,7 @@ from leasekit.cli import exit_codes
 from leasekit.cli.report import Report
 from leasekit.cli.session import Session, note
 from leasekit.cli.signals import Signals
-from leasekit.cli.supervised import Supervised
+from leasekit.cli.supervised import Supervised, why_not_started
 from leasekit.clock import SYSTEM_CLOCK
 from leasekit.core.records import RequestRecord, utc
 from leasekit.election import RELEASE_TIMEOUT_S, ElectionCore
@@ -79,8 +79,7 @@ def _conclude(end: End, lost: LossReason | None, supervised: Supervised, terms: 
         case NotStarted(error_number) if error_number:
             report.outcome = "not_started"
             code = exit_codes.of_failed_start(error_number)
-            what = "was not found" if code == exit_codes.NOT_FOUND else "cannot be executed"
-            note(f"{terms.command[0]!r} {what}")
+            note(f"{terms.command[0]!r} {why_not_started(terms.command[0], error_number)}")
             return code
     report.outcome = "lost"
     if isinstance(end, Died):

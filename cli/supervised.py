@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import signal
 from collections.abc import Callable
 
@@ -10,6 +13,14 @@ from leasekit.core.records import RequestRecord
 from leasekit.errors import LossReason
 from leasekit.tenure import Tenure
 from leasekit.watchdog.guard import End, Guard
+
+
+def why_not_started(program: str, error_number: int) -> str:
+    """What is wrong with a program that could not be started."""
+    if error_number != errno.ENOENT:
+        return f"cannot be executed: {os.strerror(error_number)}"
+    # The kernel says the same of a script as of the interpreter that its first line names.
+    return "was not found" if shutil.which(program) is None else "cannot be executed: its interpreter was not found"
 
 
 class Supervised:

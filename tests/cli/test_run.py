@@ -92,14 +92,18 @@ def test_a_command_that_cannot_be_executed_gives_126(cli: Command, tmp_path: Pat
     assert cli("run", "job", "--", str(not_executable)).code == 126
     not_executable.chmod(0o755)
     not_executable.write_text("neither a script nor a program")
-    assert cli("run", "job", "--", str(not_executable)).code == 126
+    done = cli("run", "job", "--", str(not_executable))
+    assert done.code == 126
+    assert done.err == f"leasekit: {str(not_executable)!r} cannot be executed: Exec format error\n"
 
 
 def test_a_script_whose_interpreter_is_missing_gives_127_and_resigns(cli: Command, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/nonesuch/interpreter\n")
     script.chmod(0o755)
-    assert cli("run", "job", "--", str(script)).code == 127
+    done = cli("run", "job", "--", str(script))
+    assert done.code == 127
+    assert done.err == f"leasekit: {str(script)!r} cannot be executed: its interpreter was not found\n"
     assert cli("leader", "job").code == 1
 
 
