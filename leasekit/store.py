@@ -247,6 +247,9 @@ class Store(ABC):
     def watch(self, key: str, *, prefix: bool = False, after: int) -> AsyncIterator[Changed | Resync]:
         """Tell changes of `key` (or of all keys with that prefix) later than revision `after`, until closed.
 
+        Changes of a key may be merged into the last one. If that leads back to what this watch told last (a key that
+        was put and deleted again), nothing may be told: who has read the key in between begins another watch.
+
         Survives reconnects and restarts of the store, for ever, without spinning; it never ends by itself and raises
         only AuthError and the like. `aclose()` of the iterator, or cancelling the task, stops it.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from leasekit.core import events as e
 from leasekit.core.contest import NOTHING, Watching
@@ -14,6 +15,14 @@ from leasekit.store import Resync, Store
 UNHURRIED_S = 0.01
 
 _log = logging.getLogger("leasekit")
+
+
+class Stand(NamedTuple):
+    """How far a watch has come: the state of its key that it tells changes from, and the revision as of which."""
+
+    revision: int
+    created: int | None
+    """The create revision; None if the key is absent, -1 if it is not known."""
 
 
 class Watches:
@@ -31,7 +40,9 @@ class Watches:
         self._listening = listening
         self._pause_s = pause_s
         self._wanted = NOTHING
+        self._waiting = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stands: dict[str, Stand] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._kept: dict[str, tuple[int, e.Event]] = {}
 
@@ -43,9 +54,9 @@ class Watches:
         """
         if wanted is self._wanted and (self._timer is None or not waiting):
             return  # seen to, or about to be
-        before, self._wanted = self._wanted.keys, wanted
+        before, self._wanted, self._waiting = self._wanted.keys, wanted, waiting
         keys = wanted.keys
-        if keys == self._tasks.keys():
+        if keys == self._tasks.keys() and not self._out_of_step():
             return
         if waiting:
             self._match()
@@ -68,19 +79,41 @@ class Watches:
             self._timer.cancel()
             self._timer = None
 
+    def _out_of_step(self) -> list[str]:
+        """Keys of which a read has shown another state, later, than the one that their watch tells changes from.
+
+        Changes may come to one, so the watch would say nothing of a change back to its own state: it is begun anew.
+        """
+        after = self._wanted.after
+        return [
+            key
+            for key, known in self._wanted.known
+            if (stand := self._stands.get(key)) is not None
+            # What is known of the keys that a leader watches is that it has just written them.
+            and (stand.revision <= after and stand.created != known if self._waiting else stand.revision < after)
+        ]
+
     def _match(self) -> None:
         self._cancel_timer()
-        for key in [key for key in self._tasks if key not in self._wanted.keys]:
+        for key in [*(self._tasks.keys() - self._wanted.keys), *self._out_of_step()]:
             self._tasks.pop(key).cancel()
-        for key in self._wanted.keys - self._tasks.keys():
-            self._tasks[key] = asyncio.create_task(self._watch(key, self._wanted.after))
+            del self._stands[key]
+        for key, known in self._wanted.known:
+            if key not in self._tasks:
+                self._stands[key] = Stand(self._wanted.after, known)
+                self._tasks[key] = asyncio.create_task(self._watch(key, self._wanted.after))
 
     async def _watch(self, key: str, after: int) -> None:
         while True:
             try:
                 async for change in self._store.watch(key, after=after):
                     after = change.revision
-                    event = e.Missed() if isinstance(change, Resync) else e.Seen(key, change.entry, after)
+                    if isinstance(change, Resync):
+                        event: e.Event = e.Missed()
+                        self._stands[key] = Stand(after, -1)
+                    else:
+                        event = e.Seen(key, change.entry, after)
+                        self._stands[key] = Stand(after, change.entry.create_revision if change.entry else None)
                     if not self._listening():
                         self._kept[key] = (after, event)
                     self._feed(event)
