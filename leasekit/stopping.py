@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import ctypes
+import logging
 import os
 import signal
 import threading
@@ -29,6 +30,8 @@ R = TypeVar("R")
 EXIT_CODE_LOST = 79
 LONGEST_SLEEP_S = 0.1
 """Between two looks at the clock: no sleep counts suspend."""
+TELLING_S = 0.1
+_log = logging.getLogger("leasekit")
 
 
 class LeadershipInterrupt(BaseException):
@@ -243,10 +246,11 @@ def _exit_guard(leadership: LeadershipBase, grace_s: float) -> Any:
     done = threading.Event()
 
     def guard() -> None:
-        while stop.reason is None:
+        while (reason := stop.reason) is None:
             if done.wait(stop.next_look_s()):
                 return
         tenure = leadership.tenure
+        _say_that_it_ends(tenure, reason, grace_s)
         os.kill(os.getpid(), signal.SIGTERM)
         # Lost at once (superseded, revoked), there is no deadline to wait for, but the grace is still given.
         give_up_at = tenure.clock.now().plus(min(grace_s, tenure.remaining_s) if tenure.loss is None else grace_s)
@@ -263,3 +267,14 @@ def _exit_guard(leadership: LeadershipBase, grace_s: float) -> Any:
         done.set()
         # The leadership is let go of next, which a guard that still looks would take for a loss.
         thread.join()
+
+
+def _say_that_it_ends(tenure: Tenure, reason: LossReason, grace_s: float) -> None:
+    """In a thread of its own, and not waited for at length: a log that blocks does not keep this process alive."""
+    what = "leadership of %r, token %d, is over or must not be relied on much longer (%s): this process ends"
+    telling = threading.Thread(
+        target=_log.warning, args=(what, tenure.election, tenure.token, reason.value), daemon=True
+    )
+    with contextlib.suppress(RuntimeError):  # no more threads are to be had
+        telling.start()
+        telling.join(min(TELLING_S, grace_s / 2))

@@ -123,7 +123,14 @@ def term(*_):
     if "stubborn" not in sys.argv:
         sys.exit(5)
 
-signal.signal(signal.SIGTERM, term)
+if "default" not in sys.argv:
+    signal.signal(signal.SIGTERM, term)
+
+if "blocked" in sys.argv:
+    import logging, threading
+    handler = logging.StreamHandler()
+    handler.emit = lambda record: threading.Event().wait()
+    logging.getLogger("leasekit").addHandler(handler)
 
 @leasekit.singleton("nightly", store=faulty.store, ttl_s=2, grace_s=0.5, stop="exit")
 def job():
@@ -161,6 +168,19 @@ def test_exit_ends_a_process_that_does_not_heed_it_by_the_deadline() -> None:
     ended = exiting("stubborn")
     assert ended.returncode == 79, ended.stderr
     assert time.monotonic() - began < 30
+    assert 0 < float(ended.stdout.split()[0]) <= GRACE_S
+
+
+def test_exit_says_why_the_process_ends() -> None:
+    ended = exiting("default")
+    assert ended.returncode == -signal.SIGTERM
+    (said,) = [line for line in ended.stderr.splitlines() if "this process ends" in line]
+    assert "'nightly'" in said and "deadline" in said
+
+
+def test_exit_does_not_wait_for_a_log_that_blocks() -> None:
+    ended = exiting("blocked", "stubborn")
+    assert ended.returncode == 79, ended.stderr
     assert 0 < float(ended.stdout.split()[0]) <= GRACE_S
 
 
