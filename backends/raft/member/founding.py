@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from leasekit.backends.raft.member.asking import ask_status
 from leasekit.backends.raft.member.config import MemberConfig
 from leasekit.backends.raft.member.met import Met
 from leasekit.backends.raft.requests import MemberStatus
+from leasekit.backends.raft.transport.complaints import Complaints
 from leasekit.backends.raft.wal import identity
 from leasekit.backends.raft.wal.disk import RealDisk
 from leasekit.backends.raft.wal.log import Wal
 from leasekit.errors import ConfigError, ProtocolError, StoreUnavailable
+
+_LOG = logging.getLogger("leasekit.raft")
 
 T = TypeVar("T")
 
@@ -59,6 +63,11 @@ async def _find(config: MemberConfig, disk: RealDisk, tls: ssl.SSLContext | None
     if known is not None:
         wal, recovered = await _in_thread(lambda: Wal.open(disk), undo=lambda opened: opened[0].close())
         if recovered != Recovered():
+            if config.initial and config.cluster_id != known.cluster:
+                _LOG.warning(
+                    "%s was begun in cluster %s, and goes on in it: --initial and --cluster say something else",
+                    *(config.data_dir, known.cluster),
+                )
             return Found(disk, wal, Met(disk), recovered, known.cluster, recovered.snapshot.meta.membership)
         # Its first start was cut off, or it waits to be added: as if it were empty.
         wal.close()
@@ -92,7 +101,8 @@ async def _introduce(config: MemberConfig, tls: ssl.SSLContext | None) -> tuple[
     """Ask the others. The cluster's id, and its members as far as known."""
     if config.initial:
         others = [address for member, address in config.initial.items() if member != config.id]
-        for status, _ in await _statuses(others, tls):
+        answers, _ = await _statuses(others, tls)
+        for status, _ in answers:
             _refuse_wiped(config, status)
         return config.cluster_id, Membership(voters=dict(config.initial))
     if not config.join:
@@ -100,22 +110,38 @@ async def _introduce(config: MemberConfig, tls: ssl.SSLContext | None) -> tuple[
             "data_dir",
             f"{config.data_dir} is empty: name the initial members of a new cluster, or addresses of one to join",
         )
-    while not (answers := await _statuses(config.join, tls)):
+    complaints = Complaints()
+    while True:
+        answers, troubles = await _statuses(config.join, tls)
+        if answers:
+            break
+        for text in troubles:
+            complaints.complain(config.id, text, f"waits for a member of the cluster to answer: {text}")
         await asyncio.sleep(_ASK_AGAIN_S)
     for status, _ in answers:
         _refuse_wiped(config, status)
+    if len({cluster for _, cluster in answers}) > 1:
+        told = ", ".join(f"{status.raft.id!r} is of {cluster!r}" for status, cluster in answers)
+        raise ConfigError("join", f"names members of different clusters: {told}")
     latest, cluster = max(answers, key=lambda answer: (answer[0].raft.term, answer[0].raft.commit))
     return cluster, latest.raft.membership
 
 
-async def _statuses(addresses: Iterable[str], tls: ssl.SSLContext | None) -> list[tuple[MemberStatus, str]]:
-    """Of those who answer."""
+async def _statuses(
+    addresses: Iterable[str], tls: ssl.SSLContext | None
+) -> tuple[list[tuple[MemberStatus, str]], list[str]]:
+    """What those say who answer; and what is wrong with the others."""
     asked = [ask_status(address, tls, timeout_s=_ASK_S) for address in addresses]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable | ProtocolError):
+    answers: list[tuple[MemberStatus, str]] = []
+    troubles: list[str] = []
+    for answer in await asyncio.gather(*asked, return_exceptions=True):
+        if isinstance(answer, StoreUnavailable | ProtocolError):
+            troubles.append(str(answer))
+        elif isinstance(answer, BaseException):
             raise answer
-    return [answer for answer in answers if not isinstance(answer, BaseException)]
+        else:
+            answers.append(answer)
+    return answers, troubles
 
 
 def _refuse_wiped(config: MemberConfig, status: MemberStatus) -> None:

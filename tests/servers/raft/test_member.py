@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -238,6 +239,41 @@ def test_a_member_that_waits_for_a_cluster_to_join_can_be_stopped(tmp_path: Path
         assert list((tmp_path / "data").glob("wal-*")) == []
     finally:
         member.kill()
+
+
+def test_a_member_that_finds_no_cluster_to_join_says_whom_it_waits_for(tmp_path: Path, port: int) -> None:
+    command: list[str | Path] = [sys.executable, "-P", "-m", "leasekit", "raft", "serve", "--id", "m1"]
+    command += ["--data", tmp_path / "data", "--listen", f"127.0.0.1:{port}", "--join", f"127.0.0.1:{port}"]
+    member = ServerProcess(command, tmp_path / "log")
+    try:
+        until(lambda: "m1: waits for a member of the cluster to answer: " in member.output(), "it says so")
+        assert f"127.0.0.1:{port}: connection refused" in member.output()
+    finally:
+        member.kill()
+
+
+def test_two_clusters_are_not_joined_at_once(raft_cluster: RaftCluster, tmp_path: Path, port: int) -> None:
+    with RaftCluster() as other:
+        both = f"{raft_cluster.endpoints[0]},{other.endpoints[0]}"
+        listen = f"127.0.0.1:{port}"
+        refused = serve("--id", "m9", "--data", tmp_path / "data", "--listen", listen, "--join", both)
+    assert refused.returncode == 78
+    assert "different clusters" in refused.stderr
+    assert not (tmp_path / "data" / "identity").exists()
+
+
+def test_options_that_the_directory_does_not_follow_are_said(tmp_path: Path, port: int) -> None:
+    begun = f"m1=127.0.0.1:{port}"
+    with socket.create_server(("127.0.0.1", port)):
+        assert serve("--id", "m1", "--data", tmp_path / "data", "--initial", begun).returncode == 78
+    for initial, told in ((begun, False), (f"{begun},m2=127.0.0.1:1", True)):
+        command = ["-P", "-m", "leasekit", "raft", "serve", "--id", "m1", "--data", tmp_path / "data"]
+        member = ServerProcess([sys.executable, *command, "--initial", initial], tmp_path / f"log-{told}")
+        try:
+            until(lambda: "m1 leads in term" in member.output(), "it goes on as a cluster of one")  # noqa: B023
+            assert ("--initial and --cluster say" in member.output()) == told
+        finally:
+            member.kill()
 
 
 def test_a_directory_of_another_member_is_refused(raft_cluster: RaftCluster) -> None:
