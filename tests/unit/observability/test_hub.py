@@ -19,7 +19,7 @@ import pytest
 import leasekit
 from leasekit.errors import LossReason
 from leasekit.fencing.contract import Rule
-from leasekit.observability import Elected, Ended, Event, Outcome, Refused, Renewal, StoreBack, StoreFailing, hub
+from leasekit.observability import Elected, Ended, Event, Outcome, Refused, Renewal, StoreBack, StoreFailing, hub, logs
 from leasekit.observability.hub import HUB, Hub, Relay, subscribe
 from leasekit.observability.store_news import StoreNews
 from support.virtual import ELECTION, TTL_S, World, virtual
@@ -294,7 +294,9 @@ def test_where_the_system_has_no_thread_to_spare_the_next_event_tries_again(monk
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_child_hears_what_happens_in_it_and_nothing_of_the_parents() -> None:
+def test_a_forked_child_hears_what_happens_in_it_and_nothing_of_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing is logged: a fork in the middle of a write to pytest's log file would leave its lock held in the child.
+    monkeypatch.setattr(logs.LOGGER, "propagate", False)
     told: list[Event] = []
     parent = os.getpid()
     entered, released = threading.Event(), threading.Event()
