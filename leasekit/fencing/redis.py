@@ -32,6 +32,8 @@ Command = Sequence[Argument]
 PREFIX = "leasekit:fence:"
 
 _DIGITS = 20
+_PARTS_MAX = 7900
+"""Of one command. Lua can hand over no more than about 8,000, and fails only when it comes to that."""
 _SCRIPT = """
 local seen = redis.call('HMGET', KEYS[1], 'token', 'election')
 if seen[1] then
@@ -74,6 +76,8 @@ class _Fence:
         for command in commands:
             if isinstance(command, str | bytes) or not command:
                 raise ConfigError("command", f'{command!r} will not do: write ("SET", "key", "value")')
+            if len(command) > _PARTS_MAX:
+                raise ConfigError("command", f"has {len(command)} parts, and {_PARTS_MAX} are the most: split it up")
             arguments += [len(command), *command]
         return arguments
 

@@ -122,6 +122,15 @@ def test_a_command_that_fails_leaves_those_before_it_done_and_the_mark(client: r
     assert (client.get(prefix), fence.highest()) == ("text", 3)
 
 
+def test_a_command_too_long_for_a_script_is_refused_before_anything_is_run(client: redis.Redis, prefix: str) -> None:
+    fence = RedisFence(prefix, client)
+    fence.execute(1, ("RPUSH", f"{prefix}:list", *range(7898)))
+    assert client.llen(f"{prefix}:list") == 7898
+    with pytest.raises(ConfigError, match="split it up"):
+        fence.execute(2, ("SET", f"{prefix}:key", "value"), ("RPUSH", f"{prefix}:list", *range(7899)))
+    assert (client.get(f"{prefix}:key"), fence.highest()) == (None, 1)
+
+
 def test_a_server_that_forgot_its_scripts_is_told_again(client: redis.Redis, prefix: str) -> None:
     fence = RedisFence(prefix, client)
     fence.execute(1)
