@@ -267,8 +267,9 @@ def test_options_that_the_directory_does_not_follow_are_said(tmp_path: Path, por
     with socket.create_server(("127.0.0.1", port)):
         assert serve("--id", "m1", "--data", tmp_path / "data", "--initial", begun).returncode == 78
     for initial, told in ((begun, False), (f"{begun},m2=127.0.0.1:1", True)):
-        command = ["-P", "-m", "leasekit", "raft", "serve", "--id", "m1", "--data", tmp_path / "data"]
-        member = ServerProcess([sys.executable, *command, "--initial", initial], tmp_path / f"log-{told}")
+        command: list[str | Path] = [sys.executable, "-P", "-m", "leasekit", "raft", "serve", "--id", "m1"]
+        command += ["--data", tmp_path / "data", "--initial", initial]
+        member = ServerProcess(command, tmp_path / f"log-{told}")
         try:
             until(lambda: "m1 leads in term" in member.output(), "it goes on as a cluster of one")  # noqa: B023
             assert ("--initial and --cluster say" in member.output()) == told
