@@ -40,6 +40,8 @@ from leasekit.watchdog.supervision import Action, Cause, Supervision
 # They are meant for leasekit, which forwards them, or for the whole control group, the command included. Caught and
 # not ignored, since a command inherits what is ignored.
 _DISREGARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# What tells a program to end.
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Watchdog:
@@ -137,6 +139,9 @@ class Watchdog:
                     self._supervision.renewed(instant)
                 case Forward(signal_number):
                     self._send(signal_number)
+                    if signal_number in _ENDING:
+                        # As after our own TERM: whoever is told to end must not stay stopped.
+                        self._send(signal.SIGCONT)
                 case Stop():
                     self._supervision.stop(Cause.LOST)
                 case Resume(foreground):

@@ -158,6 +158,19 @@ def test_signals_are_passed_on_to_the_command(cli: Command, number: signal.Signa
     assert (done.code, done.out) == (9, "got it\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="states of processes as Linux tells them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_stopped_hears_that_it_is_to_end(cli: Command, number: signal.Signals) -> None:
+    running = cli.start("run", "job", *LONG, "--", "sh", "-c", f"echo $$; kill -STOP $$; {FOR_EVER}")
+    state = Path(f"/proc/{running.line()}/stat")
+    give_up = time.monotonic() + 20
+    while state.read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    running.signal(number)
+    assert running.end(20).code == 128 + number
+
+
 def test_a_signal_that_ends_the_command_is_the_result(cli: Command) -> None:
     running = start_up(cli)
     running.signal(signal.SIGINT)
