@@ -15,6 +15,7 @@ from leasekit.errors import ConfigError, LeasekitError, SlotTooEarly
 from leasekit.schedule import plan
 from leasekit.schedule.claims import Claimed, Claims, Look
 from leasekit.schedule.plan import Cancel, Refuse, Start, Wait, Write
+from leasekit.schedule.records import slots_key
 from leasekit.schedule.times import Schedule, format_slot
 
 LONGEST_SLEEP_S = 5.0
@@ -23,6 +24,8 @@ READ_TIME_S = 3600.0
 """This machine's clocks may drift by a second in half a day, more than the store's clock is told to."""
 RETRY_S = 1.0
 """After a leadership that could not be won: its holder claims, or is gone, within a moment."""
+FAR_AHEAD_S = 60.0
+"""A store's clock that is set right may leave the last slot a little ahead: soon over, and no news."""
 
 _log = logging.getLogger("leasekit")
 
@@ -36,6 +39,7 @@ class Dispatch:
         self._begun = False
         self._turn = asyncio.Lock()
         self._silent = False
+        self._far_ahead = False
 
     async def claim(self, slot: datetime) -> Claimed | None:
         """The run of this very slot; None if it is not this process's to run. Waits for its turn where the policy says so.
@@ -81,6 +85,7 @@ class Dispatch:
                 try:
                     await self.claims.time.refresh()
                     look = await self.claims.look()
+                    self._compare_mark(look.view)
                     step = (None if self._begun else plan.begin(schedule, look.view)) or planner(look.view)
                     claimed = await self._do(step, look, planner)
                     self._begun = True
@@ -141,6 +146,22 @@ class Dispatch:
         if self.schedule is None:
             raise ConfigError("schedule", "is missing: without one only slots that are named can be claimed")
         return self.schedule
+
+    def _compare_mark(self, view: plan.View) -> None:
+        """A store whose clock was far ahead for a while has used up the slots of that time. Nobody would see why none runs."""
+        far_s = max(FAR_AHEAD_S, self.claims.policy.max_skew_s)
+        if view.record is None or (view.record.mark - view.now).total_seconds() <= far_s:
+            self._far_ahead = False
+        elif not self._far_ahead:
+            self._far_ahead = True
+            _log.warning(
+                "job %r: its last slot, %s, is far ahead of the store's time, %s (was its clock wrong?): none runs until "
+                "then. To begin anew, stop the workers, delete the key %r in the store, and start them again",
+                self.claims.name,
+                format_slot(view.record.mark),
+                format_slot(view.now.replace(microsecond=0)),
+                slots_key(self.claims.name),
+            )
 
     def _unanswered(self, error: LeasekitError) -> None:
         if not self._silent:

@@ -11,6 +11,7 @@ import pytest
 from leasekit.errors import LossReason, SlotTooEarly
 from leasekit.operate import force_resign
 from leasekit.schedule.records import Outcome
+from leasekit.store import Delete, ServerTime
 from leasekit.testing import Fault
 from support.slot_world import JOB, SlotWorker, Started
 from support.virtual import World, virtual, writes
@@ -282,3 +283,35 @@ async def test_with_allow_nothing_stays_in_memory_of_slots_that_were_anothers(wo
     for one in both:
         assert list(one.connection._histories) == []
         await one.leave()
+
+
+@virtual
+async def test_a_mark_that_the_store_s_clock_has_carried_far_ahead_is_told_of_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    log: list[Started] = []
+    one = worker(world, "w1", log)
+    true_time, day_s = one.network.server_time, 86_400
+
+    async def a_day_ahead(*, timeout_s: float) -> ServerTime | None:
+        told = await true_time(timeout_s=timeout_s)
+        return told and ServerTime(told.unix_s + day_s, told.resolution_s)
+
+    one.network.server_time = a_day_ahead  # type: ignore[method-assign]
+    one.serve(lambda: 1)
+    await world.pass_time(2 * EVERY_S)
+    one.network.server_time = true_time  # type: ignore[method-assign]
+    assert not caplog.records
+    await world.pass_time(5 * EVERY_S)
+    (told,) = caplog.records
+    assert "ahead of the store" in told.getMessage() and f"{JOB}/slots" in told.getMessage()
+    # What it tells to do does help.
+    await one.stop()
+    await world.store.transact((), (Delete(f"{JOB}/slots"),), timeout_s=1)
+    began = len(log)
+    again = worker(world, "w2", log).serve(lambda: 1)
+    await world.pass_time(2.5 * EVERY_S)
+    assert len(log) == began + 2
+    assert abs(log[-1].at - log[-1].slot) < timedelta(seconds=5)
+    await one.leave()
+    await again.leave()
