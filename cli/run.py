@@ -111,7 +111,7 @@ def run(
     )
     if report is not None and not report.absolute().parent.is_dir():
         raise ConfigError("--report", f"{report.absolute().parent} is no directory: make it first")
-    ctx.exit(cannot_start(command[0]) or _run(ctx, terms, report, health))
+    ctx.exit(_run(ctx, terms, report, health))
 
 
 def _run(ctx: click.Context, terms: Terms, report_file: Path | None, health: str | None) -> int:
@@ -121,8 +121,12 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None, health: str
     _tell_of_the_store()
     with session(ctx) as store, _serving_health(health, terms.election), Signals() as signals, Notifier() as service:
         core = store.election(terms.election, id=terms.id, ttl_s=terms.ttl_s)
-        service.ready(f"waits for its turn in {core.name!r}")
         report = Report(core.name, core.id)
+        if (code := cannot_start(terms.command[0])) is not None:
+            report.outcome, report.exit_code = "not_started", code
+            _write(report, report_file)
+            return code
+        service.ready(f"waits for its turn in {core.name!r}")
         # Who waits has the watchdog ready when its turn comes. Who only tries does without, as long as it has not won.
         guard = make_guard(core, terms, environment(store)) if terms.wait_s != 0 else None
         try:
@@ -140,8 +144,7 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None, health: str
         finally:
             if guard is not None:
                 guard.close()
-            if report_file is not None and report.exit_code is not None:
-                _write(report, report_file)
+            _write(report, report_file)
     return report.exit_code
 
 
@@ -198,7 +201,9 @@ def _not_acquired(store: Session, terms: Terms) -> int:
     return terms.not_acquired_code
 
 
-def _write(report: Report, file: Path) -> None:
+def _write(report: Report, file: Path | None) -> None:
+    if file is None or report.exit_code is None:
+        return
     try:
         report.write(file)
     except OSError as error:

@@ -300,6 +300,11 @@ def test_the_report_of_a_command_that_was_never_started(cli: Command, tmp_path: 
     assert report["started"] is report["ended"] is None
 
 
+def test_the_report_of_a_command_that_does_not_exist(cli: Command, tmp_path: Path) -> None:
+    report = report_of(cli, tmp_path, "--", "nonesuch-command")
+    assert (report["outcome"], report["exit_code"], report["token"]) == ("not_started", 127, None)
+
+
 def test_the_report_of_a_lost_leadership(cli: Command, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     running = start_up(cli, *SHORT, "--grace", "1", "--report", str(file))
