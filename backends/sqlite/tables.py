@@ -100,11 +100,12 @@ class Tables:
                 "the leases in this file were granted in another time namespace, whose clock differs from this one's: "
                 "run all candidates in one time namespace, or use a file for each",
             )
-        query = "SELECT id FROM leases WHERE ends_s <= ?1"
+        query, values = "SELECT id FROM leases WHERE ends_s <= ?", [now_s]
         if not self._boot.id:
             # No boot id to go by: a lease granted in the future is of another boot. A second covers rounding.
-            query += " OR ends_s - ttl_s > ?1 + 1"
-        return [row[0] for row in self._run(query + " ORDER BY ends_s", now_s)]
+            query += " OR ends_s - ttl_s > ?"
+            values.append(now_s + 1)
+        return [row[0] for row in self._run(query + " ORDER BY ends_s", *values)]
 
     def _end(self, lease_id: str) -> None:
         self._run("DELETE FROM leases WHERE id = ?", lease_id)
@@ -158,9 +159,10 @@ class Tables:
             return Resync(self.revision)
         low, high = _range(prefix)
         rows = self._run(
-            f"SELECT {_ENTRY}, 1 FROM entries WHERE revision > ?1 AND key >= ?2 AND key < ?3 "
-            "UNION ALL SELECT key, NULL, NULL, revision, NULL, 0 FROM gone WHERE revision > ?1 AND key >= ?2 AND key < ?3 "
+            f"SELECT {_ENTRY}, 1 FROM entries WHERE revision > ? AND key >= ? AND key < ? "
+            "UNION ALL SELECT key, NULL, NULL, revision, NULL, 0 FROM gone WHERE revision > ? AND key >= ? AND key < ? "
             "ORDER BY 4, 1",
+            *(after, low, high),
             *(after, low, high),
         )
         return [Changed(row[0], Entry(*row[:5]) if row[5] else None, row[3]) for row in rows]
@@ -207,9 +209,9 @@ class Tables:
 
     def _put(self, op: Put, revision: int) -> None:
         self._run(
-            "INSERT INTO entries VALUES (?1, ?2, ?3, ?3, ?4) ON CONFLICT (key) DO UPDATE "
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE "
             "SET value = excluded.value, revision = excluded.revision, lease_id = excluded.lease_id",
-            *(op.key, op.value, revision, op.lease_id),
+            *(op.key, op.value, revision, revision, op.lease_id),
         )
         self._run("DELETE FROM gone WHERE key = ?", op.key)
 
