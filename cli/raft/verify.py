@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from leasekit.backends.raft.member import met
 from leasekit.backends.raft.wal.verify import Report
 from leasekit.backends.raft.wal.verify import verify as examine
 from leasekit.cli import exit_codes, render
@@ -24,6 +25,8 @@ def verify(ctx: click.Context, directory: Path, output: str) -> None:
     Exits with 0 if a member can start from it, with 1 if not: it says then what is damaged, and where.
     """
     report = examine(directory)
+    if (damage := met.problem(directory)) is not None:
+        report = dataclasses.replace(report, problems=(*report.problems, damage))
     click.echo(render.document(**_data(report)) if output == "json" else "\n".join(_lines(report)))
     ctx.exit(exit_codes.OK if report.ok else exit_codes.NO)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -317,6 +318,20 @@ def test_verify_tells_a_sound_directory_from_a_damaged_one(cli_without_store: Co
     assert damaged.code == 1
     assert f"PROBLEM    {segment.name} is damaged at byte" in damaged.out
     assert cli_without_store("raft", "verify", str(tmp_path / "nowhere")).code == 78
+
+
+@pytest.mark.parametrize("content", ["[", '{"m1": 1}', "5"])
+def test_verify_refuses_what_a_member_would(cli_without_store: Command, content: str) -> None:
+    with RaftCluster() as cluster:
+        cluster.stop_all()
+        (cluster.folder(0) / "met").write_text(content)
+        verified = cli_without_store("raft", "verify", str(cluster.folder(0)))
+        assert verified.code == 1
+        assert "PROBLEM    met is damaged at byte 0" in verified.out
+        serving = subprocess.run(
+            [str(part) for part in cluster._command(0)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (serving.returncode, "met is damaged at byte 0" in serving.stderr) == (65, True)
 
 
 def test_a_simulated_run_is_the_same_run_each_time(cli_without_store: Command) -> None:

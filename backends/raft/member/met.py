@@ -8,6 +8,7 @@ cannot be told from a first start, so the others are asked whether they have met
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from leasekit.backends.raft.core.types import MemberId
 from leasekit.backends.raft.wal.disk import Disk
@@ -45,11 +46,26 @@ class Met:
         self._members = members
 
 
-def _read(disk: Disk) -> frozenset[MemberId]:
-    if NAME not in disk.list():
-        return frozenset()
+def problem(directory: Path) -> str | None:
+    """What is wrong with the file in a member's data directory; None: nothing. Raises OSError."""
     try:
-        members = json.loads(disk.read(NAME))
+        _parse((directory / NAME).read_bytes())
+    except FileNotFoundError:
+        return None  # it has met nobody
+    except Corrupt as error:
+        return str(error)
+    return None
+
+
+def _read(disk: Disk) -> frozenset[MemberId]:
+    return _parse(disk.read(NAME)) if NAME in disk.list() else frozenset()
+
+
+def _parse(data: bytes) -> frozenset[MemberId]:
+    try:
+        members = json.loads(data)
     except ValueError as error:
         raise Corrupt(NAME, 0, "it is no JSON") from error
-    return frozenset(str(member) for member in members)
+    if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+        raise Corrupt(NAME, 0, "it is no list of members")
+    return frozenset(members)
