@@ -22,8 +22,8 @@ from leasekit.cli.session import note
     "--max-skew",
     "max_skew_s",
     type=Seconds(),
-    default=DEFAULT_MAX_SKEW_S,
-    show_default=f"{DEFAULT_MAX_SKEW_S:g}",
+    default=f"{DEFAULT_MAX_SKEW_S:g}",
+    show_default=True,
     metavar="S",
     help="How far the wall clocks of two machines may disagree.",
 )

@@ -53,8 +53,8 @@ def _policy_options(function: F) -> F:
             "--ttl",
             "ttl_s",
             type=Seconds(positive=True),
-            default=DEFAULTS.ttl_s,
-            show_default=f"{DEFAULTS.ttl_s:g}",
+            default=f"{DEFAULTS.ttl_s:g}",
+            show_default=True,
             metavar="S",
             help="Time to live of a run's lease: how long a crash goes unnoticed.",
         ),
@@ -70,7 +70,7 @@ def _policy_options(function: F) -> F:
 def _seconds(name: str, default_s: float, about: str) -> Callable[[F], F]:
     field = name.removeprefix("--").replace("-", "_") + "_s"
     return click.option(
-        name, field, type=Seconds(), default=default_s, show_default=f"{default_s:g}", metavar="S", help=about
+        name, field, type=Seconds(), default=f"{default_s:g}", show_default=True, metavar="S", help=about
     )
 
 

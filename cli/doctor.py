@@ -55,8 +55,8 @@ class Findings:
     "--ttl",
     "ttl_s",
     type=Seconds(positive=True),
-    default=DEFAULT_TTL_S,
-    show_default=f"{DEFAULT_TTL_S:g}",
+    default=f"{DEFAULT_TTL_S:g}",
+    show_default=True,
     metavar="S",
     help="The time to live to try.",
 )

@@ -39,7 +39,7 @@ def fence() -> None:
     """Refuse stale leaders, also from shell scripts."""
 
 
-@fence.command()
+@fence.command(short_help="exit 1 if a higher token was seen")
 @click.option("--resource", required=True, metavar="R", help="What is guarded, by any name.")
 @click.option("--token", type=Token(), metavar="N", help=f"The token.  [default: {TOKEN_VARIABLE}]")
 @click.option("--election", metavar="NAME", help=f"Whose token it is.  [default: {ELECTION_VARIABLE}, else R]")
@@ -81,7 +81,7 @@ def check(
             raise _refused(error) from error
 
 
-@fence.command()
+@fence.command(short_help="raise tokens, after a store was restored")
 @click.option("--above", required=True, type=Token(), metavar="TOKEN", help="The highest token that a guard has seen.")
 @store_options
 @click.pass_context

@@ -19,8 +19,8 @@ _wait = click.option(
     "--wait",
     "wait_s",
     type=Seconds(positive=True),
-    default=WAIT_S,
-    show_default=f"{WAIT_S:g}",
+    default=f"{WAIT_S:g}",
+    show_default=True,
     metavar="S",
     help="How long to wait for the leader to comply: it stops its work first.",
 )

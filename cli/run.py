@@ -45,8 +45,8 @@ class Terms:
     "--ttl",
     "ttl_s",
     type=Seconds(positive=True),
-    default=DEFAULT_TTL_S,
-    show_default=f"{DEFAULT_TTL_S:g}",
+    default=f"{DEFAULT_TTL_S:g}",
+    show_default=True,
     metavar="S",
     help="Time to live of the lease: how long a crash leaves the place empty.",
 )

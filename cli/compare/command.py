@@ -69,8 +69,8 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     "--ttl",
     "ttl_s",
     type=Seconds(positive=True),
-    default=DEFAULT_TTL_S,
-    show_default=f"{DEFAULT_TTL_S:g}",
+    default=f"{DEFAULT_TTL_S:g}",
+    show_default=True,
     metavar="S",
     help="The leases' time to live.",
 )

@@ -34,6 +34,8 @@ def test_every_command_of_the_help_exists_and_explains_itself(name: str) -> None
     done = CliRunner().invoke(leasekit, [name, "--help"])
     assert done.exit_code == 0
     assert f"leasekit {name}" in done.output
+    assert "[default: (" not in done.output
+    assert "...\n" not in done.output.partition("Commands:")[2]
     assert max(map(len, done.output.splitlines())) <= 80
 
 
