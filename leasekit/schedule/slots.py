@@ -97,6 +97,8 @@ class Slots:
             with run:
                 ...
 
+    One `claim` or `next_run` at a time: another one, from another thread, waits until it has returned.
+
     Args:
         name: the job's name; that of an election, too.
         schedule: five cron fields, six with seconds first, `@daily` and its kin, `every 30s`; None where only slots
