@@ -194,10 +194,10 @@ def test_a_leadership_is_renewed_while_a_listener_blocks_and_another_raises() ->
     stops = [subscribe(block), subscribe(fail)]
     try:
         with leasekit.connect("memory://") as store:
-            election = leasekit.Election("reports", store=store, ttl_s=0.5)
+            election = leasekit.Election("reports", store=store, ttl_s=2)
             with election.campaign(timeout_s=PATIENCE_S) as leadership:
                 assert seen.wait(PATIENCE_S)
-                assert leadership.wait_lost(1.5) is None
+                assert leadership.wait_lost(2.5) is None
                 assert leadership.valid
     finally:
         released.set()
