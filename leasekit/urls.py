@@ -80,6 +80,9 @@ def parse(url: str) -> StoreURL:
     except ValueError:
         # What urlsplit says may quote a password.
         raise ConfigError("store URL", "is malformed; an IPv6 address is written [::1]:2379") from None
+    if "\0" in unquote(url) or any("\ud800" <= char <= "\udfff" for char in url):
+        # Bytes that are no UTF-8 come from the command line as such characters, which no store and no file name takes.
+        raise ConfigError("store URL", "holds a null byte or what is not UTF-8")
     if "#" in url:
         raise ConfigError("store URL", "has a fragment ('#'); write %23 if it belongs to a name or password")
     if parts.netloc and ("@" in parts.path or "@" in parts.query):

@@ -50,7 +50,21 @@ def test_addresses_that_make_no_sense_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "etcd", "etcd:h1", "://h1", "h1:2379", "etcd://h/x#y", "etcd://h/x#", "etcd://h?x"]
+    "text",
+    [
+        "",
+        "etcd",
+        "etcd:h1",
+        "://h1",
+        "h1:2379",
+        "etcd://h/x#y",
+        "etcd://h/x#",
+        "etcd://h?x",
+        "etcd://h/a\udcff",
+        "sqlite:////a\udcff.db",
+        "sqlite:////a%00.db",
+        "etcd://h/a\0",
+    ],
 )
 def test_what_is_no_store_url_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
