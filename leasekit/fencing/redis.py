@@ -116,7 +116,8 @@ class RedisFence(_Fence):
 
         Raises:
             FencingRejected: a higher token was here. Nothing was run. Stop: another leads.
-            ConfigError: the resource is guarded by the tokens of another election, or this is no token.
+            ConfigError: the resource is guarded by the tokens of another election, this is no token, or a command has
+                more than 7,900 parts. Nothing was run.
             redis.exceptions.RedisError: as redis-py says; a `ResponseError` of one command leaves those before it done.
         """
         return self._replies(token, self._script(keys=[self.key], args=self._arguments(token, commands)))
