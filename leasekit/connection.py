@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from leasekit.tenure import Tenure
 
 STORE_VARIABLE = "LEASEKIT_STORE"
+
+# Held while the engine's thread loads what is loaded on first use. A fork waits for it: else the child could inherit
+# a module that is half loaded and whose import nobody ends, and wait for it for ever.
+loading = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=loading.acquire, after_in_parent=loading.release, after_in_child=loading.release)
 EXIT_TIMEOUT_S = 2.0
 STORE_CLOSE_TIMEOUT_S = 1.0
 """What the store contract allows."""
@@ -78,9 +84,10 @@ class Connection:
 
     def elector(self, *, election: str, id: str, ttl_s: float, priority: int, meta: Mapping[str, Any]) -> Elector:
         """The driver of this candidate: the same for whoever names the same one. Call on the engine's loop."""
-        from leasekit.core.contest import Setup
-        from leasekit.elector import Elector
-        from leasekit.history import History
+        with loading:
+            from leasekit.core.contest import Setup
+            from leasekit.elector import Elector
+            from leasekit.history import History
 
         store = self.store
         setup = Setup(
@@ -117,7 +124,8 @@ class Connection:
             await history.flush()
 
     def _keeper(self, ttl_s: float) -> Keeper:
-        from leasekit.keeper import Keeper
+        with loading:
+            from leasekit.keeper import Keeper
 
         if ttl_s not in self._keepers:
             self._keepers[ttl_s] = Keeper(self.store, ttl_s, clock=self.clock, random=self.random, journal=self.journal)

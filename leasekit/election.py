@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from leasekit.connection import Connection
+from leasekit.connection import Connection, loading
 from leasekit.core import records
 from leasekit.core.lease import check_timing
 from leasekit.core.records import HoldRecord, Keys, PastLeadership
@@ -132,7 +132,8 @@ class ElectionCore:
         return leader_of(entry)
 
     async def candidates(self, timeout_s: float = READ_TIMEOUT_S) -> list[Candidate]:
-        from leasekit.core import queue
+        with loading:
+            from leasekit.core import queue
 
         committed = await self.connection.store.transact((), queue.look_ops(self.keys), timeout_s=timeout_s)
         assert committed is not None, "a transaction that compares nothing is not refused"

@@ -291,3 +291,31 @@ def test_etcd_used_before_the_fork_is_refused_at_once_in_the_child(etcd: EtcdClu
 
         in_child(child)
         assert leadership.wait_lost(1) is None
+
+
+def test_a_fork_while_the_first_campaign_loads_what_it_needs_leaves_no_module_half_loaded() -> None:
+    code = """
+import os, signal, sys, threading, time
+import leasekit
+
+class Slowly:
+    def find_spec(self, name, path=None, target=None):
+        if name == "leasekit.elector":
+            loading.set()
+            time.sleep(1)
+
+loading = threading.Event()
+sys.meta_path.insert(0, Slowly())
+election = leasekit.Election("reports", "memory://")
+threading.Thread(target=election.try_campaign, daemon=True).start()
+loading.wait(10)
+if (pid := os.fork()) == 0:
+    signal.alarm(20)
+    with leasekit.Election("others", "memory://").campaign():
+        os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.stdout, ended.stderr) == ("0\n", "")
