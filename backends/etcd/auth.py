@@ -30,6 +30,10 @@ def credentials(url: StoreURL) -> Credentials | None:
         raise ConfigError("LEASEKIT_USERNAME", "is not set, although there is a password")
     if not password:
         raise ConfigError("LEASEKIT_PASSWORD", "is not set, although there is a user name")
+    for variable, text in (("LEASEKIT_USERNAME", username), ("LEASEKIT_PASSWORD", password)):
+        # What is not UTF-8 in the environment is escaped so, and no message to etcd can hold it.
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ConfigError(variable, "is not UTF-8, as all text is that goes to etcd")
     return Credentials(username, password)
 
 

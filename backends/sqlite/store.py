@@ -58,7 +58,12 @@ class SqliteStore(Store):
     def __init__(
         self, path: Path, *, prefix: str = DEFAULT_PREFIX, clock: Clock = SYSTEM_CLOCK, boot: Boot | None = None
     ) -> None:
-        path = path.absolute()  # the working directory may change before it is opened
+        try:
+            path = path.absolute()  # the working directory may change before it is opened
+        except FileNotFoundError:
+            raise ConfigError(
+                "store URL", f"{path} is relative to a working directory that is gone: name the whole path"
+            ) from None
         self.url = f"sqlite:///{quote(str(path))}" + ("" if prefix == DEFAULT_PREFIX else f"?prefix={quote(prefix)}")
         self.path = path
         self._root = prefix + "/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
@@ -48,6 +49,17 @@ def test_half_of_them_is_a_mistake_that_names_the_other_half(
         open_store(urls.parse("etcd://h:1"))
     assert caught.value.field == missing
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["LEASEKIT_USERNAME", "LEASEKIT_PASSWORD"])
+def test_what_is_not_utf_8_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv("LEASEKIT_USERNAME", "ann")
+    monkeypatch.setenv("LEASEKIT_PASSWORD", SECRET)
+    monkeypatch.setenv(variable, os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ConfigError, match="not UTF-8") as caught:
+        open_store(urls.parse("etcd://h:1"))
+    assert caught.value.field == variable
+    assert "caf" not in str(caught.value)
 
 
 def test_a_password_shows_in_no_repr() -> None:

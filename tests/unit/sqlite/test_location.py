@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from leasekit.backends.sqlite import default_path, location, open_store
+from leasekit.backends.sqlite import SqliteStore, default_path, location, open_store
 from leasekit.errors import ConfigError
 from leasekit.urls import parse
 
@@ -163,3 +163,12 @@ def test_the_prefix_is_an_option_and_stays_in_the_url() -> None:
 def test_a_url_that_makes_no_sense_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
         open_store(parse(url))
+
+
+def test_a_relative_file_in_a_folder_that_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="working directory that is gone"):
+        SqliteStore(Path("leases.db"))
