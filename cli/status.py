@@ -11,13 +11,14 @@ from contextlib import aclosing
 import click
 
 from leasekit import retry
+from leasekit.changes import changes
 from leasekit.cli import render, survey
 from leasekit.cli.options import one_of, store_options
 from leasekit.cli.session import Session, session, while_read
 from leasekit.cli.survey import ElectionView
 from leasekit.clock import SYSTEM_CLOCK, Instant
 from leasekit.core.records import check_name
-from leasekit.store import Capabilities, Entry, Resync
+from leasekit.store import Capabilities, Entry
 
 COLUMNS = ("election", "state", "leader", "token", "held_for", "next_leader", "host", "pid", "waiting")
 REDRAW_S = 1.0
@@ -153,19 +154,20 @@ async def _changes(
     entries, revision = await _look(store, name)
     changed = asyncio.Event()
 
+    async def look_again() -> int:
+        async for attempt in retry.while_unanswered(store.connection.random):
+            with attempt:
+                fresh, as_of = await _look(store, name)
+        entries.clear()
+        entries.update(fresh)
+        changed.set()
+        return as_of
+
     async def follow() -> None:
-        known = revision
         prefix = "" if name is None else f"{name}/"
-        async for change in store.connection.store.watch(prefix, prefix=True, after=revision):
-            if isinstance(change, Resync):
-                async for attempt in retry.while_unanswered(store.connection.random):
-                    with attempt:
-                        fresh, known = await _look(store, name)
-                        entries.clear()
-                        entries.update(fresh)
-            elif change.revision <= known:
-                continue  # told from before the look
-            elif change.entry is None:
+        backend = store.connection.store
+        async for change in changes(backend, prefix, prefix=True, after=revision, look=look_again):
+            if change.entry is None:
                 entries.pop(change.key, None)
             else:
                 entries[change.key] = change.entry

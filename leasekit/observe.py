@@ -7,9 +7,10 @@ import contextlib
 from collections.abc import Callable
 
 from leasekit import retry
+from leasekit.changes import changes
 from leasekit.election import ElectionCore, Leader, leader_of
 from leasekit.errors import ProtocolError
-from leasekit.store import Entry, Resync
+from leasekit.store import Entry
 
 
 class ObservationClosed(Exception):
@@ -73,11 +74,8 @@ class Observation:
         try:
             store, key = self._election.connection.store, self._election.keys.leader
             after = await self._look()
-            async for change in store.watch(key, after=after):
-                if isinstance(change, Resync):
-                    await self._look_until_answered()
-                else:
-                    self._show(change.entry)
+            async for change in changes(store, key, after=after, look=self._look_until_answered):
+                self._show(change.entry)
             self._end()  # the connection was closed
         except Exception as error:  # noqa: BLE001 (a fault in a store's code as well: nobody is to wait for ever)
             self._error = error
@@ -88,10 +86,11 @@ class Observation:
         self._show(entry)
         return revision
 
-    async def _look_until_answered(self) -> None:
+    async def _look_until_answered(self) -> int:
         async for attempt in retry.while_unanswered(self._election.connection.random):
             with attempt:
-                await self._look()
+                revision = await self._look()
+        return revision
 
     def _show(self, entry: Entry | None) -> None:
         self._election.connection.journal.saw(self._election.name, None, entry)
