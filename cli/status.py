@@ -10,7 +10,6 @@ from contextlib import aclosing
 
 import click
 
-from leasekit import retry
 from leasekit.changes import changes
 from leasekit.cli import render, survey
 from leasekit.cli.options import one_of, store_options
@@ -155,9 +154,7 @@ async def _changes(
     changed = asyncio.Event()
 
     async def look_again() -> int:
-        async for attempt in retry.while_unanswered(store.connection.random):
-            with attempt:
-                fresh, as_of = await _look(store, name)
+        fresh, as_of = await _look(store, name)
         entries.clear()
         entries.update(fresh)
         changed.set()
@@ -165,8 +162,8 @@ async def _changes(
 
     async def follow() -> None:
         prefix = "" if name is None else f"{name}/"
-        backend = store.connection.store
-        async for change in changes(backend, prefix, prefix=True, after=revision, look=look_again):
+        backend, random = store.connection.store, store.connection.random
+        async for change in changes(backend, prefix, prefix=True, after=revision, look=look_again, random=random):
             if change.entry is None:
                 entries.pop(change.key, None)
             else:

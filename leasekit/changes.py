@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from random import Random
 
+from leasekit import retry
 from leasekit.store import Changed, Resync, Store
 
 
 async def changes(
-    store: Store, key: str, *, prefix: bool = False, after: int, look: Callable[[], Awaitable[int]]
+    store: Store, key: str, *, prefix: bool = False, after: int, look: Callable[[], Awaitable[int]], random: Random
 ) -> AsyncGenerator[Changed, None]:
     """Changes of `key` (or of all keys with that prefix) later than revision `after`, until the store is closed.
 
-    Where some may have been missed, `look` reads what there is now, and returns as of which revision. Another watch is
-    begun from there: the old one might tell nothing of a change back to what it told last (see `Store.watch`).
+    Where some may have been missed, `look` reads what there is now, and returns as of which revision; while the store
+    does not answer, it is asked again, with pauses from `random`. Another watch is begun from there: the old one might
+    tell nothing of a change back to what it told last (see `Store.watch`).
     """
     while True:
         watch = store.watch(key, prefix=prefix, after=after)
@@ -27,4 +30,6 @@ async def changes(
         finally:
             if (aclose := getattr(watch, "aclose", None)) is not None:
                 await aclose()
-        after = await look()
+        async for attempt in retry.while_unanswered(random):
+            with attempt:
+                after = await look()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from leasekit import retry
 from leasekit.changes import changes
 from leasekit.election import ElectionCore, Leader, leader_of
 from leasekit.errors import ProtocolError
@@ -72,9 +71,10 @@ class Observation:
 
     async def _follow(self) -> None:
         try:
-            store, key = self._election.connection.store, self._election.keys.leader
+            connection, key = self._election.connection, self._election.keys.leader
+            store, random = connection.store, connection.random
             after = await self._look()
-            async for change in changes(store, key, after=after, look=self._look_until_answered):
+            async for change in changes(store, key, after=after, look=self._look, random=random):
                 self._show(change.entry)
             self._end()  # the connection was closed
         except Exception as error:  # noqa: BLE001 (a fault in a store's code as well: nobody is to wait for ever)
@@ -84,12 +84,6 @@ class Observation:
     async def _look(self) -> int:
         entry, revision = await self._election.look()
         self._show(entry)
-        return revision
-
-    async def _look_until_answered(self) -> int:
-        async for attempt in retry.while_unanswered(self._election.connection.random):
-            with attempt:
-                revision = await self._look()
         return revision
 
     def _show(self, entry: Entry | None) -> None:

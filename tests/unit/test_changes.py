@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from random import Random
 
 from leasekit.backends.memory.store import MemoryStore
 from leasekit.changes import changes
+from leasekit.errors import StoreUnavailable
 from leasekit.store import Changed, Delete, Put, Resync
 
 
@@ -35,17 +37,20 @@ class Forgetful(MemoryStore):
 async def test_after_a_look_another_watch_tells_what_comes() -> None:
     store = Forgetful()
     looks: list[int] = []
+    unanswered = [StoreUnavailable("away")]
 
     async def look() -> int:
+        if unanswered:
+            raise unanswered.pop()
         put = await store.transact((), (Put("key", b"here"),), timeout_s=1)  # as if it had been there to be read
         assert put is not None
         looks.append(put.revision)
         return put.revision
 
-    following = changes(store, "key", after=0, look=look)
+    following = changes(store, "key", after=0, look=look, random=Random(1))
     told = asyncio.ensure_future(anext(following))
     while len(store.begun) < 2:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
     assert (store.begun, store.ended) == ([0, *looks], 1), "from the look on, and the old watch has ended"
     await store.transact((), (Delete("key"),), timeout_s=1)
     change = await asyncio.wait_for(told, 5)
@@ -57,7 +62,7 @@ async def test_after_a_look_another_watch_tells_what_comes() -> None:
 
 async def test_the_end_of_the_store_ends_it() -> None:
     store = MemoryStore(None)
-    following = changes(store, "key", after=0, look=lambda: asyncio.sleep(0, 0))
+    following = changes(store, "key", after=0, look=lambda: asyncio.sleep(0, 0), random=Random(1))
     told = asyncio.ensure_future(anext(following, "the end"))
     await asyncio.sleep(0)
     await store.aclose()
