@@ -70,6 +70,11 @@ class StoreURL:
         return f"{self.scheme}://{hosts}{quote(self.path)}{query}"
 
 
+def is_utf8(text: str) -> bool:
+    """Whether all of it is text. Other bytes of the command line and the environment come as characters that no store takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def parse(url: str) -> StoreURL:
     """Take a store URL apart. Raises ConfigError (without echoing a password) when it is malformed."""
     scheme, separator, _ = url.partition("://")
@@ -80,8 +85,7 @@ def parse(url: str) -> StoreURL:
     except ValueError:
         # What urlsplit says may quote a password.
         raise ConfigError("store URL", "is malformed; an IPv6 address is written [::1]:2379") from None
-    if "\0" in unquote(url) or any("\ud800" <= char <= "\udfff" for char in url):
-        # Bytes that are no UTF-8 come from the command line as such characters, which no store and no file name takes.
+    if "\0" in unquote(url) or not is_utf8(url):
         raise ConfigError("store URL", "holds a null byte or what is not UTF-8")
     if "#" in url:
         raise ConfigError("store URL", "has a fragment ('#'); write %23 if it belongs to a name or password")

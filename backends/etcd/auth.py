@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from leasekit.backends.etcd.backoff import Backoff
 from leasekit.errors import ConfigError
-from leasekit.urls import StoreURL
+from leasekit.urls import StoreURL, is_utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,7 @@ def credentials(url: StoreURL) -> Credentials | None:
     if not password:
         raise ConfigError("LEASEKIT_PASSWORD", "is not set, although there is a user name")
     for variable, text in (("LEASEKIT_USERNAME", username), ("LEASEKIT_PASSWORD", password)):
-        # What is not UTF-8 in the environment is escaped so, and no message to etcd can hold it.
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if not is_utf8(text):
             raise ConfigError(variable, "is not UTF-8, as all text is that goes to etcd")
     return Credentials(username, password)
 
