@@ -86,13 +86,19 @@ class Engine:
 
     def run(self, work: Coroutine[Any, Any, T], *, discard: Callable[[T], object] | None = None) -> T:
         """Run `work` and wait for it. An interrupt (Ctrl-C) abandons it and goes on its way."""
-        outcome: Future[T] = Future()
+        outcome: Future[T] | None = None
         try:
-            # Inside, so that no interrupt falls between the two.
+            # Inside, so that no interrupt falls between them.
+            outcome = Future()
             self._submit(work, outcome)
             return outcome.result()
         except BaseException:
+            if outcome is None:
+                work.close()
+                raise
             self.abandon(outcome, discard)
+            # Interrupted before it was handed over, nobody else closes it. The loop comes to this after the cancelling.
+            self.call(lambda sent: work.close() if sent.cancelled() else None, outcome)
             raise
 
     def abandon(self, outcome: Future[T], discard: Callable[[T], object] | None = None) -> None:

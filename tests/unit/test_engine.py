@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import subprocess
 import sys
 import threading
@@ -155,6 +156,18 @@ def test_what_is_being_finished_is_heard_of_when_the_process_ends() -> None:
         assert another.finishing == []
     finally:
         another.stop()
+
+
+def test_an_interrupt_before_the_work_was_handed_over_leaves_nothing_to_await(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    work = value("never")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(engine.get(), "_submit", interrupted)
+        engine.get().run(work)
+    engine.get().run(value("the loop has come to it"))
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
 
 
 def test_an_interrupt_while_waiting_cancels_the_work() -> None:
