@@ -94,12 +94,19 @@ class LeasekitGroup(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
-            # Whoever read our output has seen enough. Python would complain once more when it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read our output has seen enough.
+            _drop_output()
             ctx.exit(exit_codes.BROKEN_PIPE)
         except Exception as error:  # noqa: BLE001 (told, as an exit code)
             _complain(error)
+            if exit_codes.is_of_disk(error):
+                _drop_output()
             ctx.exit(exit_codes.of_error(error))
+
+
+def _drop_output() -> None:
+    """What could not be written stays in Python's buffer: it would try once more at its end, and complain with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception) -> None:
