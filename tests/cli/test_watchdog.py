@@ -44,14 +44,14 @@ def mark() -> str:
 class Guarded:
     """A running stand-in and what it says."""
 
-    def __init__(self, process: subprocess.Popen[str], mark: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
         self.process = process
         self.mark = mark
         self.watchdog_pid = int(self._line().split()[1])
 
     def _line(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        return self.process.stdout.readline().decode()
 
     def wait_for(self, word: str) -> None:
         """Until the command has said `word`."""
@@ -60,7 +60,11 @@ class Guarded:
 
     def end(self) -> str:
         """The last line: how the command ended."""
-        return self.process.communicate(timeout=20)[0].strip().rpartition("\n")[2]
+        return self.rest().strip().rpartition("\n")[2]
+
+    def rest(self) -> str:
+        """What is said until the end."""
+        return self.process.communicate(timeout=20)[0].decode()
 
     def alive(self) -> list[int]:
         """The processes of the command that still run."""
@@ -90,7 +94,7 @@ def start(mark: str) -> Iterator[Start]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            bufsize=0,  # `communicate` passes over what `readline` would have read ahead
         )
         started.append(Guarded(process, mark))
         return started[-1]
@@ -108,6 +112,13 @@ def start(mark: str) -> Iterator[Start]:
 @pytest.mark.parametrize("code", [0, 3, 255])
 def test_a_commands_own_exit_code_is_told(start: Start, code: int) -> None:
     assert start(f"exit {code}").end() == f"Ended(returncode={code}, cause=<Cause.EXITED: 'exited'>)"
+
+
+def test_a_last_line_is_told_that_came_along_with_others(start: Start) -> None:
+    guarded = start("echo up; exit 3")
+    os.waitid(os.P_PID, guarded.process.pid, os.WEXITED | os.WNOWAIT)
+    guarded.wait_for("up")
+    assert guarded.end() == "Ended(returncode=3, cause=<Cause.EXITED: 'exited'>)"
 
 
 def test_a_signal_that_ended_the_command_is_told(start: Start) -> None:
@@ -240,7 +251,7 @@ def test_a_signal_to_the_whole_group_of_leasekit_leaves_the_watchdog_at_work(mar
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        bufsize=0,
         process_group=0,
     )
     guarded = Guarded(process, mark)
@@ -322,7 +333,7 @@ def test_a_watchdog_that_is_not_needed_goes_without_having_begun(mark: str) -> N
 
 def test_a_command_inherits_default_signal_actions_and_an_empty_mask(start: Start) -> None:
     guarded = start("grep -E '^Sig(Ign|Blk)' /proc/self/status; exit 0")
-    told = guarded.process.communicate(timeout=20)[0]
+    told = guarded.rest()
     # SIGPIPE and SIGXFSZ, which Python ignores, are back to their defaults.
     masks = [int(mask, 16) & ~LIBRARY_SIGNALS for mask in re.findall(r"Sig(?:Ign|Blk):\s+(\w+)", told)]
     assert masks == [0, 0]

@@ -52,9 +52,13 @@ def main() -> None:
         )
         def job() -> None:
             write("begins")
-            while given.hold is not None and not given.hold.exists():
-                leasekit.current().check()
-                threading.Event().wait(ASK_EVERY_S)
+            try:
+                while given.hold is not None and not given.hold.exists():
+                    leasekit.current().check()
+                    threading.Event().wait(ASK_EVERY_S)
+            except leasekit.LeadershipLost:
+                write("loses")
+                raise
             write("ends")
 
         job.serve(stop)

@@ -39,7 +39,7 @@ class Done:
 class Running:
     """A command that runs. Its standard error is kept in a file, so that it can never block for want of a reader."""
 
-    def __init__(self, process: subprocess.Popen[str], errors: Path, store_url: str | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], errors: Path, store_url: str | None) -> None:
         self.process = process
         self.pid = process.pid
         self._store_url = store_url
@@ -48,7 +48,7 @@ class Running:
     def line(self) -> str:
         """The next line that it prints."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip("\n")
+        return self.process.stdout.readline().decode().rstrip("\n")
 
     def line_with(self, word: str) -> str:
         """The next line with `word` in it."""
@@ -74,7 +74,7 @@ class Running:
     def end(self, timeout_s: float = TIMEOUT_S) -> Done:
         """Wait for its end."""
         out, _ = self.process.communicate(timeout=timeout_s)
-        return Done(self.process.returncode, out, self._errors.read_text())
+        return Done(self.process.returncode, (out or b"").decode(), self._errors.read_text())
 
 
 class Command:
@@ -101,7 +101,7 @@ class Command:
                 stdin=options.pop("stdin", subprocess.DEVNULL),
                 stdout=options.pop("stdout", subprocess.PIPE),
                 stderr=stderr,
-                text=True,
+                bufsize=0,  # `communicate` passes over what `readline` would have read ahead
                 **options,
             )
         self._running.append(Running(process, errors, self.store_url))
