@@ -191,7 +191,7 @@ def serve(
     No signal handler is installed; to end on SIGTERM: `signal.signal(signal.SIGTERM, lambda *_: stop.set())`.
 
     Args:
-        stop: once set, no slot is claimed any more; this returns when the runs at work have ended.
+        stop: asked every 0.1 s. Once set, no slot is claimed any more; this returns when the runs at work have ended.
         drain_s: how long those are waited for, in seconds; then they are stopped in the way of their stop policy, and
             their slots are `lost` (run elsewhere, if the guarantee is `at_least_once`). None: until they have ended.
 

@@ -144,7 +144,7 @@ def test_run_tells_systemd_that_it_waits_leads_and_stops(cli: Command, path_list
     other.signal(signal.SIGTERM)
     assert running.line() == "FOO=kept"
     token = running.line()
-    messages = path_listener.until(f"STATUS=leads 'reports' with token {token}")
+    messages += path_listener.until(f"STATUS=leads 'reports' with token {token}")
     running.signal(signal.SIGTERM)
     messages += path_listener.until("STOPPING=1")
     assert ["WATCHDOG=1"] in messages
