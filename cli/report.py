@@ -14,7 +14,7 @@ class Report:
     """`started` and `ended` (UTC) are the command's, `token` the leadership's; None where it did not come to that.
 
     outcome: exited (the command ended by itself), lost (it was stopped; `reason` says why), not_acquired, not_started
-    (it could not be executed), interrupted (a signal while waiting).
+    (it could not be executed), interrupted (a signal while waiting), failed (leasekit could not go on; `reason` says why).
     """
 
     election: str

@@ -141,6 +141,9 @@ def _run(ctx: click.Context, terms: Terms, report_file: Path | None, health: str
         except Interrupted as interrupted:
             report.outcome = "interrupted"
             report.exit_code = exit_codes.SIGNALLED + interrupted.signal_number
+        except Exception as error:
+            report.outcome, report.exit_code, report.reason = "failed", exit_codes.of_error(error), str(error)
+            raise
         finally:
             if guard is not None:
                 guard.close()

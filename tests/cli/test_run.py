@@ -337,6 +337,12 @@ def test_a_password_in_the_stores_url_stays_with_leasekit(cli: Command, auth_url
     assert password not in done.out + done.err
 
 
+def test_the_report_of_a_run_that_could_not_ask_the_store(tmp_path: Path) -> None:
+    report = report_of(Command("etcd://127.0.0.1:1", tmp_path), tmp_path, "--try", "--", "true")
+    assert (report["outcome"], report["exit_code"], report["token"]) == ("failed", 69, None)
+    assert "127.0.0.1:1" in str(report["reason"])
+
+
 def test_a_report_into_no_directory_is_refused_before_anything_runs(cli: Command, tmp_path: Path) -> None:
     done = cli("run", "job", "--report", str(tmp_path / "nonesuch" / "report"), "--", "echo", "ran")
     assert (done.code, done.out) == (78, "")
