@@ -48,6 +48,8 @@ class Tenure:
         """Set by whoever stops the work when an operator asks; without it, belief ends at once."""
         self.wish: RequestRecord | None = None
         """What an operator asked for. Once the work has stopped, whoever is at work sees to it; nobody else does."""
+        self.asked: RequestRecord | None = None
+        """The same, also where nobody was at work yet, and it is seen to at once."""
         self._belief = belief
         self._notice_deadline = notice_deadline
         self._epoch = belief().epoch
@@ -150,6 +152,7 @@ class Tenure:
 
         Where nothing stops the work, it is told by the loss: belief ends, and the rest is done when it has ended.
         """
+        self.asked = request
         if self.on_request is None and not self._working:
             return False
         self.wish = request

@@ -19,7 +19,7 @@ from leasekit.connection import Connection
 from leasekit.core import records
 from leasekit.core.records import Keys, LeaderRecord, RequestRecord
 from leasekit.election import READ_TIMEOUT_S, RELEASE_TIMEOUT_S, ElectionCore
-from leasekit.errors import LeasekitError
+from leasekit.errors import LeasekitError, LossReason
 from leasekit.schedule import plan
 from leasekit.schedule.plan import Policy, Start, View
 from leasekit.schedule.records import Line, Outcome, SlotsRecord, dump_slots, load_slots, slots_key
@@ -259,7 +259,10 @@ class Claims:
 
 def _was_asked(tenure: Tenure) -> bool:
     """Whether an operator, or a later slot, wanted the run to end: then it is not begun again."""
-    return tenure.wish is not None and tenure.wish.action != STOPPED_HERE
+    if tenure.asked is None or tenure.asked.action == STOPPED_HERE:
+        return False
+    # Asked before its work had begun, it ends at once, unless it was to be transferred to somebody who was not there.
+    return tenure.wish is not None or tenure.loss in (LossReason.RESIGNED, LossReason.TRANSFERRED)
 
 
 def _line_of(record: SlotsRecord | None, token: int) -> Line | None:

@@ -25,7 +25,7 @@ from leasekit.schedule.threads import ThreadWorker, Work
 from leasekit.store import Delete
 from support.fed_slots import FedSlots
 
-LONG_S = 20.0
+LONG_S = 50.0
 
 
 @pytest.fixture
@@ -415,6 +415,20 @@ def test_a_run_that_an_operator_ended_is_not_attempted_again(store: leasekit.Con
     assert leasekit.Election("nightly", store).ask_to_resign(LONG_S)
     until_finished(slots, 1)
     assert serving.end() is None
+    assert slots.real.claim(slot) is None
+    assert [(line.outcome, line.detail) for line in slots.lines()] == [(Outcome.LOST, "resigned")]
+
+
+def test_a_run_that_an_operator_ended_before_its_work_began_is_not_attempted_again(
+    store: leasekit.ConnectedStore,
+) -> None:
+    slots = FedSlots("nightly", store, guarantee="at_least_once")
+    slot = slots.feed()
+    run = slots.real.claim(slot)
+    assert run is not None
+    assert leasekit.Election("nightly", store).ask_to_resign(LONG_S)
+    with run:
+        assert not run.leadership.valid
     assert slots.real.claim(slot) is None
     assert [(line.outcome, line.detail) for line in slots.lines()] == [(Outcome.LOST, "resigned")]
 
