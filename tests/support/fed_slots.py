@@ -16,7 +16,8 @@ from leasekit.schedule import aio as aio_slots
 from leasekit.schedule import slots
 from leasekit.schedule.records import Line
 
-TTL_S = 5.0
+TTL_S = 15.0
+"""No run is to be lost because the machine is busy."""
 _POLL_S = 0.005
 
 

@@ -17,7 +17,7 @@ from leasekit.schedule.jobs import CronJob
 from leasekit.testing.stepped import SteppedClock
 from leasekit.testing.surroundings import surroundings
 
-LONG_S = 20.0
+LONG_S = 50.0
 CLAIMED, DONE, SKIPPED, MISSED, LOST = Outcome.CLAIMED, Outcome.DONE, Outcome.SKIPPED, Outcome.MISSED, Outcome.LOST
 
 
