@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -22,8 +22,9 @@ from leasekit.errors import ConfigError, LeaseLost, OutcomeUnknown, StoreUnavail
 from leasekit.store import Absent, At, Changed, Compare, Delete, Get, NoneUnder, Put, Resync, Store
 from leasekit.urls import parse
 from support.raft_fake import UNIX_S, FakeCluster, fake_cluster, hang_up
+from support.raft_patience import OwnTime, pass_own_time, unavailable
 
-_LONG_S = 10.0
+_LONG_S = 30.0
 _SHORT_S = 0.3
 
 
@@ -202,9 +203,9 @@ async def test_an_election_is_waited_for() -> None:
         await put(store, "k", b"1")
         cluster.elect(None)
         asyncio.get_running_loop().call_later(0.5, cluster.elect, cluster.members[1])
-        began_s = asyncio.get_running_loop().time()
-        assert await value(store, "k") == b"1"
-        assert asyncio.get_running_loop().time() - began_s < 2
+        async with OwnTime() as time:
+            assert await value(store, "k") == b"1"
+        assert time.passed_s < 2
 
 
 async def test_a_member_that_does_not_answer_holds_nothing_up() -> None:
@@ -212,10 +213,9 @@ async def test_a_member_that_does_not_answer_holds_nothing_up() -> None:
         cluster.elect(cluster.members[2])
         cluster.members[0].mute = True
         cluster.members[1].hints = False
-        async with opened(cluster.url()) as store:
-            began_s = asyncio.get_running_loop().time()
+        async with opened(cluster.url()) as store, OwnTime() as time:
             assert await put(store, "k", b"1")
-            assert asyncio.get_running_loop().time() - began_s < 0.9, "looking at one member takes a second at most"
+            assert time.passed_s < 0.9, "looking at one member takes a second at most"
 
 
 async def test_a_frozen_leader_is_left_for_its_successor() -> None:
@@ -224,9 +224,9 @@ async def test_a_frozen_leader_is_left_for_its_successor() -> None:
         frozen = cluster.members[0]
         frozen.mute = True
         cluster.elect(cluster.members[1])
-        began_s = asyncio.get_running_loop().time()
-        assert await put(store, "k", b"2")
-        assert asyncio.get_running_loop().time() - began_s < 4
+        async with OwnTime() as time:
+            assert await put(store, "k", b"2")
+        assert time.passed_s < 4
 
 
 async def test_a_member_of_another_cluster_is_not_fallen_for() -> None:
@@ -237,8 +237,7 @@ async def test_a_member_of_another_cluster_is_not_fallen_for() -> None:
             cluster.elect(None)
             for member in cluster.members:
                 await member.stop()
-            with pytest.raises(StoreUnavailable, match="another"):
-                await store.get("k", timeout_s=1.0)
+            await unavailable(lambda timeout_s: store.get("k", timeout_s=timeout_s), "another", timeout_s=1.0)
         assert stranger.machine.applied == 0
 
 
@@ -246,16 +245,14 @@ async def test_no_member_at_all_is_unavailable_in_time_and_says_why() -> None:
     async with fake_cluster() as cluster, opened(cluster.url()) as store:
         for member in cluster.members:
             await member.stop()
-        for call in (
-            lambda: store.get("k", timeout_s=_SHORT_S),
-            lambda: store.grant(1.0, timeout_s=_SHORT_S),
-            lambda: put(store, "k", b"", timeout_s=_SHORT_S),
-            lambda: store.server_time(timeout_s=_SHORT_S),
-        ):
-            began_s = asyncio.get_running_loop().time()
-            with pytest.raises(StoreUnavailable, match="connection refused"):
-                await call()
-            assert asyncio.get_running_loop().time() - began_s < _SHORT_S + 0.7
+        calls: list[Callable[[float], Awaitable[object]]] = [
+            lambda timeout_s: store.get("k", timeout_s=timeout_s),
+            lambda timeout_s: store.grant(1.0, timeout_s=timeout_s),
+            lambda timeout_s: put(store, "k", b"", timeout_s=timeout_s),
+            lambda timeout_s: store.server_time(timeout_s=timeout_s),
+        ]
+        for call in calls:
+            await unavailable(call, "connection refused")
 
 
 async def test_nobody_is_asked_once_nobody_waits() -> None:
@@ -263,18 +260,24 @@ async def test_nobody_is_asked_once_nobody_waits() -> None:
         cluster.elect(None)
         with pytest.raises(StoreUnavailable):
             await store.get("k", timeout_s=_SHORT_S)
-        await asyncio.sleep(1.0)
+        await pass_own_time(1.0)
         asked = sum(len(member.asked) for member in cluster.members)
-        await asyncio.sleep(1.0)
+        await pass_own_time(1.0)
         assert sum(len(member.asked) for member in cluster.members) == asked
 
 
 async def test_a_cluster_without_a_leader_is_not_asked_without_a_pause() -> None:
     async with cluster_and_store() as (cluster, store):
         cluster.elect(None)
-        with pytest.raises(StoreUnavailable, match="election"):
-            await store.get("k", timeout_s=1.0)
-        assert sum(len(member.asked) for member in cluster.members) < 60
+
+        async def get(timeout_s: float) -> None:
+            asked = sum(len(member.asked) for member in cluster.members)
+            try:
+                await store.get("k", timeout_s=timeout_s)
+            finally:
+                assert sum(len(member.asked) for member in cluster.members) - asked < 60 * timeout_s
+
+        await unavailable(get, "election", timeout_s=1.0)
 
 
 async def test_a_member_that_says_it_leads_and_refuses_is_not_asked_without_a_pause() -> None:
@@ -316,11 +319,10 @@ async def test_a_server_that_is_no_member_is_unavailable_and_not_asked_without_a
 ) -> None:
     server, url = await _speak(data, after_welcome=after_welcome)
     async with opened(url) as store:
-        with pytest.raises(StoreUnavailable, match="does not speak this protocol"):
-            await put(store, "k", b"1", timeout_s=_SHORT_S)
+        await unavailable(lambda timeout_s: put(store, "k", b"1", timeout_s=timeout_s), "does not speak this protocol")
         with pytest.raises(StoreUnavailable):
             await store.get("k", timeout_s=_SHORT_S)
-        health = await store.probe(timeout_s=_SHORT_S)
+        health = await store.probe(timeout_s=_LONG_S)
         assert not health.reachable and "does not speak" in (health.endpoints[0].error or "")
     server.close()
     await server.wait_closed()
@@ -374,8 +376,7 @@ async def test_what_is_refused_until_time_is_up_was_surely_not_applied() -> None
     async with cluster_and_store() as (cluster, store):
         await put(store, "first", b"")
         cluster.members[0].refuse(Problem.UNAVAILABLE, Propose)
-        with pytest.raises(StoreUnavailable, match="on demand"):
-            await put(store, "k", b"1", timeout_s=_SHORT_S)
+        await unavailable(lambda timeout_s: put(store, "k", b"1", timeout_s=timeout_s), "on demand")
 
 
 async def test_what_was_in_doubt_once_stays_so_whatever_is_refused_later() -> None:
@@ -404,10 +405,10 @@ async def test_a_change_that_is_never_answered_is_of_unknown_outcome_in_time() -
             lambda: store.renew(lease.id, timeout_s=_SHORT_S),
             lambda: store.revoke(lease.id, timeout_s=_SHORT_S),
         ):
-            began_s = asyncio.get_running_loop().time()
-            with pytest.raises(OutcomeUnknown):
-                await call()
-            assert asyncio.get_running_loop().time() - began_s < _SHORT_S + 0.7
+            async with OwnTime() as time:
+                with pytest.raises(OutcomeUnknown):
+                    await call()
+            assert time.passed_s < _SHORT_S + 0.7
 
 
 async def test_a_read_that_is_never_answered_is_unavailable() -> None:
@@ -725,7 +726,7 @@ async def test_closing_the_store_ends_its_watches() -> None:
         never = Told(store, "", prefix=True)
         await asyncio.sleep(0.05)
         await store.aclose()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(_LONG_S):
             await asyncio.gather(watch.task, never.task)
 
 
@@ -739,12 +740,13 @@ async def test_requests_under_way_fail_when_the_store_is_closed() -> None:
         change = asyncio.create_task(put(store, "k", b"2"))
         read = asyncio.create_task(store.get("k", timeout_s=_LONG_S))
         await asyncio.sleep(0.05)
-        async with asyncio.timeout(1):
+        async with OwnTime() as time:
             await store.aclose()
             with pytest.raises(OutcomeUnknown):
                 await change
             with pytest.raises(StoreUnavailable):
                 await read
+        assert time.passed_s < 1
         for call in (lambda: put(store, "k", b""), lambda: store.get("k", timeout_s=_LONG_S)):
             with pytest.raises(StoreUnavailable, match="closed"):
                 await call()
@@ -755,10 +757,11 @@ async def test_closing_ends_a_search() -> None:
         cluster.elect(None)
         read = asyncio.create_task(store.get("k", timeout_s=_LONG_S))
         await asyncio.sleep(0.2)
-        async with asyncio.timeout(1):
+        async with OwnTime() as time:
             await store.aclose()
             with pytest.raises(StoreUnavailable):
                 await read
+        assert time.passed_s < 1
 
 
 def test_a_child_forked_from_the_opener_is_refused() -> None:
@@ -814,6 +817,17 @@ def test_the_port_is_the_one_that_members_listen_on() -> None:
 # What doctor is told
 
 
+async def warned(store: Store, *words: str) -> None:
+    """A probe warns of all these; it takes all its time here, so it is given little unless the machine is busy."""
+    timeout_s = 0.5
+    while True:
+        warnings = (await store.probe(timeout_s=timeout_s)).warnings
+        if all(any(word in warning for warning in warnings) for word in words):
+            return
+        timeout_s *= 2
+        assert timeout_s <= _LONG_S, warnings
+
+
 async def test_a_healthy_cluster_gives_no_warnings() -> None:
     async with cluster_and_store() as (cluster, store):
         await put(store, "k", b"1")
@@ -851,9 +865,7 @@ async def test_a_member_that_is_down_is_named() -> None:
 async def test_a_cluster_without_a_leader_is_said_to_be_so() -> None:
     async with cluster_and_store() as (cluster, store):
         cluster.elect(None)
-        health = await store.probe(timeout_s=0.5)
-        assert any("knows no leader" in warning for warning in health.warnings)
-        assert any("must be current" in warning for warning in health.warnings)
+        await warned(store, "knows no leader", "must be current")
 
 
 async def test_addresses_of_different_clusters_are_said_to_be_so() -> None:
@@ -861,17 +873,16 @@ async def test_addresses_of_different_clusters_are_said_to_be_so() -> None:
         cluster = await stack.enter_async_context(fake_cluster("a", "b", "c"))
         stranger = await stack.enter_async_context(fake_cluster("x", "y", "z", id="another"))
         store = await stack.enter_async_context(opened(cluster.url(members=[*cluster.members, *stranger.members])))
-        assert any("different clusters" in warning for warning in (await store.probe(timeout_s=2)).warnings)
+        await warned(store, "different clusters")
 
 
 async def test_no_encryption_beyond_this_machine_is_warned_of() -> None:
     async with cluster_and_store() as (cluster, store):
         cluster.membership = Membership(voters={"a": cluster.members[0].address, "b": "192.0.2.1:7001"})
-        warnings = (await store.probe(timeout_s=0.5)).warnings
-        assert any("192.0.2.1:7001 is not encrypted" in warning for warning in warnings)
+        await warned(store, "192.0.2.1:7001 is not encrypted")
 
 
 async def test_a_closed_store_still_says_how_the_cluster_is() -> None:
     async with cluster_and_store() as (_, store):
         await store.aclose()
-        assert (await store.probe(timeout_s=1.0)).reachable
+        assert (await store.probe(timeout_s=_LONG_S)).reachable

@@ -19,6 +19,8 @@ from support.raft_fake import FakeCluster, fake_cluster, hang_up
 _CHANGES = 60
 _CLIENTS = 3
 _LATE_S = 0.4
+_ROUNDS = 10
+"""One is enough, unless the machine is so busy that next to nothing goes well."""
 
 
 class Chaos:
@@ -95,15 +97,18 @@ async def test_what_is_said_of_a_change_is_true(seed: int) -> None:
                 told.append(event)
 
         watching = asyncio.create_task(watch())
-        keys = [f"k{number}" for number in range(_CHANGES)]
-        await asyncio.gather(
-            *(_change(stores[number % _CLIENTS], key, said, chance) for number, key in enumerate(keys))
-        )
+        for round in range(_ROUNDS):
+            keys = [f"k{round}/{number}" for number in range(_CHANGES)]
+            await asyncio.gather(
+                *(_change(stores[number % _CLIENTS], key, said, chance) for number, key in enumerate(keys))
+            )
+            if _means_something(said):
+                break
         chaos.calm = True
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while chaos.late:
                 await asyncio.sleep(0.01)
-            snapshot = await stores[1].scan("k", timeout_s=10)
+            snapshot = await stores[1].scan("k", timeout_s=30)
             while {change.key for change in told} != {entry.key for entry in snapshot.entries}:
                 await asyncio.sleep(0.01)
         watching.cancel()
@@ -115,5 +120,9 @@ async def test_what_is_said_of_a_change_is_true(seed: int) -> None:
     }
     assert [key for key, what in said.items() if what == "never" and key in revisions] == []
     assert [(change.key, change.revision) for change in told] == sorted(revisions.items(), key=lambda item: item[1])
-    assert sum(isinstance(what, int) for what in said.values()) > _CHANGES / 10, "too little went well to mean anything"
-    assert "unknown" in said.values(), "too little went wrong to mean anything"
+    assert _means_something(said), said
+
+
+def _means_something(said: dict[str, int | str]) -> bool:
+    """Whether enough went well, and enough wrong."""
+    return sum(isinstance(what, int) for what in said.values()) > _CHANGES / 10 and "unknown" in said.values()
