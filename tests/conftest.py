@@ -73,7 +73,7 @@ def raft_cluster() -> Iterator[RaftCluster]:
 def _no_child_outlives_the_test() -> Iterator[None]:
     before = left_behind(())
     yield
-    if leftover := left_behind(before, patience_s=2):
+    if leftover := left_behind(before, patience_s=20):
         pytest.fail("the test left child processes behind: " + ", ".join(leftover.values()), pytrace=False)
 
 

@@ -12,9 +12,7 @@ from support.netns import Host, Network
 from support.proxy import Proxy
 from support.servers import EtcdCluster
 
-_CONNECT = (
-    "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1); print('connected')"
-)
+_CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])); print('connected')"
 
 
 @pytest.fixture
@@ -23,8 +21,8 @@ def network() -> Iterator[Network]:
         yield network
 
 
-def _connect(host: Host, address: str, port: int) -> subprocess.CompletedProcess[str]:
-    return host.run([sys.executable, "-c", _CONNECT, address, str(port)], timeout=10)
+def _connect(host: Host, address: str, port: int, timeout_s: float = 20) -> subprocess.CompletedProcess[str]:
+    return host.run([sys.executable, "-c", _CONNECT, address, str(port), str(timeout_s)], timeout=60)
 
 
 def test_a_host_reaches_this_machine_until_it_is_cut_off(network: Network, etcd: EtcdCluster) -> None:
@@ -33,7 +31,7 @@ def test_a_host_reaches_this_machine_until_it_is_cut_off(network: Network, etcd:
         assert _connect(host, network.address, proxy.port).stdout == "connected\n"
         host.cut()
         # Nothing says that the host is cut off: no refusal, no unreachable network.
-        assert "TimeoutError: timed out" in _connect(host, network.address, proxy.port).stderr
+        assert "TimeoutError: timed out" in _connect(host, network.address, proxy.port, timeout_s=1).stderr
         assert _connect(other, network.address, proxy.port).stdout == "connected\n"
         host.heal()
         assert _connect(host, network.address, proxy.port).stdout == "connected\n"

@@ -3,7 +3,7 @@
 Servers (`support.servers`): context managers on loopback, free ports, data in a temporary folder.
 
     EtcdCluster(size=1, version="3.5", tls=None | "server" | "mutual", auth=None | (user, password),
-                auth_token_ttl_s=300, election_timeout_ms=500, heartbeat_ms=50, peer_links=False)
+                auth_token_ttl_s=300, election_timeout_ms=None, heartbeat_ms=None, peer_links=False)
     ConsulCluster(size=1, tls=None | "server" | "mutual", acl_token=None, session_ttl_min="1s",
                   max_connections_per_client=None)
     RaftCluster(size=1, tls=None | "server" | "mutual", election_timeout_ms=250, heartbeat_ms=50)
@@ -15,8 +15,8 @@ Servers (`support.servers`): context managers on loopback, free ports, data in a
     .kill(i) .start(i)          SIGKILL; start again with the same data and ports. start(i, wait=False): do not wait
     .pause(i) .resume(i)        SIGSTOP, SIGCONT
     .stop_all() .start_all()    all of them
-    .leader_index(timeout_s=10) which server leads, waiting for one to
-    .wait_ready(timeout_s=15)   until every running server answers linearizable reads
+    .leader_index()             which server leads, waiting for one to
+    .wait_ready()               until every running server answers linearizable reads
     .ca .certificates           files: the CA, and the client's certificate and key
     EtcdCluster.etcdctl(*args)  run etcdctl, return its stdout
     EtcdCluster.isolate(i)      cut server i off from its peers, not from clients, until `.reunite()`; peer_links=True

@@ -26,7 +26,8 @@ def left_behind(known: Collection[int], patience_s: float = 0) -> dict[int, str]
         time.sleep(0.02)
     if patience_s:
         for pid in found:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile, and somebody waited for it
+                os.kill(pid, signal.SIGKILL)
     return found
 
 

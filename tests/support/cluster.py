@@ -23,6 +23,9 @@ from support.processes import ServerProcess
 
 _POLL_S = 0.02
 _BIND_ATTEMPTS = 4
+_ANSWER_S = 1.0
+_READY_S = 60.0
+"""What a busy machine may take. Nothing is ever waited for in full, save when it fails."""
 
 
 class PortTaken(Exception):
@@ -145,7 +148,7 @@ class Cluster(ABC):
         assert self._servers[index] is None, f"server {index} runs"
         self._servers[index] = ServerProcess(self._command(index), self.folder(index).with_suffix(".log"))
         if wait:
-            self._wait_for([index], 15)
+            self._wait_for([index], _READY_S)
 
     def start_all(self) -> None:
         """Start every server that does not run, and wait until all serve."""
@@ -165,7 +168,7 @@ class Cluster(ABC):
         """Ask server `index` to end, by SIGTERM. See `wait_ended`."""
         self._server(index).signal(signal.SIGTERM)
 
-    def wait_ended(self, index: int, timeout_s: float = 30) -> int:
+    def wait_ended(self, index: int, timeout_s: float = _READY_S) -> int:
         """Wait until server `index` has ended by itself; its exit code."""
         code = self._server(index).wait(timeout_s)
         self._servers[index] = None
@@ -192,11 +195,11 @@ class Cluster(ABC):
         """Let a paused server go on."""
         self._server(index).signal(signal.SIGCONT)
 
-    def wait_ready(self, timeout_s: float = 15) -> None:
+    def wait_ready(self, timeout_s: float = _READY_S) -> None:
         """Wait until every server that runs serves."""
         self._wait_for([index for index, server in enumerate(self._servers) if server is not None], timeout_s)
 
-    def leader_index(self, timeout_s: float = 10) -> int:
+    def leader_index(self, timeout_s: float = _READY_S) -> int:
         """Which server leads, waiting until exactly one says so. Paused servers say nothing."""
         give_up_s = time.monotonic() + timeout_s
         while time.monotonic() < give_up_s:
@@ -227,18 +230,20 @@ class Cluster(ABC):
         server = self._server(index)
         if not server.running:
             output = server.output()
-            kind = PortTaken if "address already in use" in output else RuntimeError
+            kind = PortTaken if "address already in use" in output.lower() else RuntimeError
             raise kind(f"{self.scheme} server {index} ended while starting:\n{output}")
 
     def _outputs(self) -> str:
         return "\n".join(f"--- server {i}\n{s.output()}" for i, s in enumerate(self._servers) if s is not None)
 
-    def _request(self, method: str, url: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes] | None:
-        """One HTTP request by the test itself; None if there was no answer within a second."""
+    def _request(
+        self, method: str, url: str, body: bytes | None = None, *, answer_s: float = _ANSWER_S, **headers: str
+    ) -> tuple[int, bytes] | None:
+        """One HTTP request by the test itself; None if there was no answer in time."""
         context = self.certificates.client_context() if self.certificates and url.startswith("https") else None
         request = urllib.request.Request(url, data=body, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=1, context=context) as reply:
+            with urllib.request.urlopen(request, timeout=answer_s, context=context) as reply:
                 return reply.status, reply.read()
         except urllib.error.HTTPError as error:
             with contextlib.closing(error):

@@ -10,6 +10,8 @@ from support import binaries
 from support.certificates import TLS
 from support.cluster import Cluster
 
+_ANSWER_S = 20.0
+
 
 class ConsulCluster(Cluster):
     """One or three Consul servers, durable (not `-dev`).
@@ -46,15 +48,20 @@ class ConsulCluster(Cluster):
 
     def http(self, method: str, path: str, body: object = None, *, server: int = 0) -> tuple[int, bytes]:
         """One request to a server's API: its status and body. Raises ConnectionError if it does not answer."""
-        answer = self._ask(server, path, method, None if body is None else json.dumps(body).encode())
+        answer = self._ask(
+            server, path, method, None if body is None else json.dumps(body).encode(), answer_s=_ANSWER_S
+        )
         if answer is None:
             raise ConnectionError(f"no answer to {method} {path} from {self.endpoints[server]}")
         return answer
 
-    def _ask(self, index: int, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes] | None:
+    def _ask(
+        self, index: int, path: str, method: str = "GET", body: bytes | None = None, *, answer_s: float = 1.0
+    ) -> tuple[int, bytes] | None:
         scheme = "https" if self.tls else "http"
         headers = {"X-Consul-Token": self.acl_token} if self.acl_token else {}
-        return self._request(method, f"{scheme}://{self.endpoints[index]}{path}", body, **headers)
+        url = f"{scheme}://{self.endpoints[index]}{path}"
+        return self._request(method, url, body, answer_s=answer_s, **headers)
 
     def _command(self, index: int) -> list[str | Path]:
         assert self._binary is not None

@@ -120,7 +120,7 @@ class Postgres(Database):
         # An immediate shutdown ends its other processes too, which would keep a new server from starting.
         if self._server is not None and self._server.running:
             self._server.signal(signal.SIGQUIT)
-            give_up_s = time.monotonic() + 5
+            give_up_s = time.monotonic() + _READY_S
             while self._server.running and time.monotonic() < give_up_s:
                 time.sleep(0.005)
         super().kill()

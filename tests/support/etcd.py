@@ -15,12 +15,16 @@ from support.cluster import Cluster
 from support.proxy import Proxy
 
 _ROOT_PASSWORD = "root-of-the-test-cluster"
+_ETCDCTL_S = 20
 
 
 class EtcdCluster(Cluster):
-    """One or three etcd servers. At the default timings here etcd grants a TTL of 1 s.
+    """One or three etcd servers. At the default timings one server grants a TTL of 1 s, and three of 2 s.
 
     Args:
+        election_timeout_ms: 500 for one server; for several 1000, etcd's own default, since on a busy machine a heartbeat
+            may well be half a second late.
+        heartbeat_ms: a tenth of that.
         auth: turns authentication on; this user may do everything.
         auth_token_ttl_s: how long a token lives that is not used.
         peer_links: the servers talk to each other through links that `isolate` can cut.
@@ -37,15 +41,15 @@ class EtcdCluster(Cluster):
         tls: TLS | None = None,
         auth: tuple[str, str] | None = None,
         auth_token_ttl_s: int = 300,
-        election_timeout_ms: int = 500,
-        heartbeat_ms: int = 50,
+        election_timeout_ms: int | None = None,
+        heartbeat_ms: int | None = None,
         peer_links: bool = False,
     ) -> None:
         super().__init__(size, tls)
         self.version = version
         self.auth = auth
-        self.election_timeout_ms = election_timeout_ms
-        self.heartbeat_ms = heartbeat_ms
+        self.election_timeout_ms = election_timeout_ms or (500 if size == 1 else 1000)
+        self.heartbeat_ms = heartbeat_ms or self.election_timeout_ms // 10
         self.auth_token_ttl_s = auth_token_ttl_s
         self._binary: Path | None = None
         self._links_wanted = peer_links
@@ -88,7 +92,9 @@ class EtcdCluster(Cluster):
         program = binaries.require(f"etcd-{self.version}", "etcdctl")
         scheme = "https" if self.tls else "http"
         addresses = [f"{scheme}://{self.endpoints[index]}" for index in servers or range(self.size)]
+        patience = f"{_ETCDCTL_S}s"
         command = [str(program), "--endpoints", ",".join(addresses)]
+        command += ["--dial-timeout", patience, "--command-timeout", patience]
         if files := self.certificates:
             command += ["--cacert", str(files.ca), "--cert", str(files.client_cert), "--key", str(files.client_key)]
         if who := user or self.auth:
@@ -98,7 +104,12 @@ class EtcdCluster(Cluster):
     def _run(self, command: list[str]) -> str:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCDCTL_")}
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=20, env=environment | {"ETCDCTL_API": "3"}, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=3 * _ETCDCTL_S,
+            env=environment | {"ETCDCTL_API": "3"},
+            check=False,
         )
         if done.returncode:
             raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)

@@ -21,6 +21,7 @@ from support.processes import ServerProcess
 # Of 198.18.0.0/15, meant for tests of networks (RFC 2544): 8192 subnets of 14 hosts.
 _SUBNETS = 8192
 _HOSTS = 13
+_READY_S = 30.0
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 
 
@@ -30,10 +31,10 @@ class Namespace:
     def __init__(self, log: Path) -> None:
         self._holder = ServerProcess(["unshare", "--net", "sleep", "infinity"], log)
         self.pid = self._holder.pid
-        give_up_s = time.monotonic() + 5
+        give_up_s = time.monotonic() + _READY_S
         while not self._entered():
             assert self._holder.running, self._holder.output()
-            assert time.monotonic() < give_up_s, "no network namespace within 5 s"
+            assert time.monotonic() < give_up_s, f"no network namespace within {_READY_S:g} s"
             time.sleep(0.002)
         self.ip("link", "set", "lo", "up")
 

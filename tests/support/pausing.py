@@ -32,11 +32,16 @@ def pause(pid: int, store_url: str | None) -> None:
 def _wait_until_it_stands(pid: int) -> None:
     """One thread hears of the signal and stops the others: on a busy machine they run on until it is given a core."""
     give_up_at = time.monotonic() + _STANDS_WITHIN_S
-    while any(
-        task.read_bytes().rpartition(b")")[2].split()[0] != b"T" for task in Path(f"/proc/{pid}/task").glob("*/stat")
-    ):
+    while not all(_stands(task) for task in Path(f"/proc/{pid}/task").glob("*/stat")):
         assert time.monotonic() < give_up_at, f"process {pid} runs on"
         time.sleep(0.001)
+
+
+def _stands(task: Path) -> bool:
+    try:
+        return task.read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    except (FileNotFoundError, ProcessLookupError):  # a thread that ended before it heard of the signal
+        return True
 
 
 def _can_be_written(store_url: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Self
 _READ_BYTES = 65536
 _HEAD_BYTES = 2048
 _QUIET_TURNS = 5
+_PATIENCE_S = 30.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -36,6 +37,8 @@ class Proxy:
         """Bytes that reached the target."""
         self.bytes_received = 0
         """Bytes that the target's side sent and that reached the client."""
+        self.bytes_lost = 0
+        """Bytes of replies that were thrown away."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
@@ -64,7 +67,7 @@ class Proxy:
     def heal(self) -> None:
         """Forward again."""
         self._do(lambda: self._set_replies_vanish(False))
-        asyncio.run_coroutine_threadsafe(self._end_cuts(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._end_cuts(), self._loop).result(_PATIENCE_S)
 
     def close_connections(self) -> None:
         """Reset all open connections; new ones are served as before."""
@@ -73,14 +76,14 @@ class Proxy:
     def __enter__(self) -> Self:
         self._thread.start()
         start = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._accept, self.host, 0), self._loop)
-        self._server = start.result(5)
+        self._server = start.result(_PATIENCE_S)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_PATIENCE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(_PATIENCE_S)
         self._loop.close()
 
     async def passes(self, link: _Link) -> None:
@@ -99,7 +102,7 @@ class Proxy:
         async def act() -> None:
             action()
 
-        asyncio.run_coroutine_threadsafe(act(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(act(), self._loop).result(_PATIENCE_S)
 
     def _set_replies_vanish(self, vanish: bool) -> None:
         self.replies_vanish = vanish
@@ -195,6 +198,7 @@ class _Link:
                 return
             if replies and self._proxy.replies_vanish:
                 self.lost_bytes = True
+                self._proxy.bytes_lost += len(data)
                 continue
             writer.write(data)
             await writer.drain()

@@ -13,7 +13,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from leasekit.backends.sqlite import SqliteStore
-from leasekit.store import Absent, Put
+from leasekit.clock import SYSTEM_CLOCK
+from leasekit.store import Absent, Changed, Put
+
+PATIENCE_S = 30.0
+WORDS = 4
+"""So many transactions are acknowledged before a writer is killed."""
 
 # Each transaction raises both counters, then tells on stdout that it was acknowledged.
 WRITER = """
@@ -24,14 +29,14 @@ from leasekit.store import Absent, At, Put
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
-    lease = await store.grant(60, timeout_s=10)
+    lease = await store.grant(600, timeout_s=60)
     while True:
-        entry = await store.get("count/a", timeout_s=10)
+        entry = await store.get("count/a", timeout_s=60)
         count = int(entry.value) if entry else 0
         compare = At("count/a", entry.revision) if entry else Absent("count/a")
         value = b"%d" % (count + 1)
         ops = [Put("count/a", value), Put("count/b", value), Put("bound/" + lease.id, value, lease.id)]
-        done = await store.transact([compare], ops, timeout_s=10)
+        done = await store.transact([compare], ops, timeout_s=60)
         if done:
             print(count + 1, done.revision, flush=True)
 
@@ -50,13 +55,33 @@ async def main():
     print("ready", flush=True)
     sys.stdin.readline()
     for n in range(100):
-        claim = await store.transact([Absent(f"leader/{n}")], [Put(f"leader/{n}", sys.argv[2].encode())], timeout_s=30)
+        claim = await store.transact([Absent(f"leader/{n}")], [Put(f"leader/{n}", sys.argv[2].encode())], timeout_s=60)
         if claim:
             print(n, claim.revision, flush=True)
     await store.aclose()
 
 asyncio.run(main())
 """
+
+# Takes a lease and a key on it, and says when it asked for the lease and the revision of the key.
+LEADER = """
+import asyncio, sys
+from pathlib import Path
+from leasekit.backends.sqlite import SqliteStore
+from leasekit.clock import SYSTEM_CLOCK
+from leasekit.store import Put
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    asked_s = SYSTEM_CLOCK.now().boot_s
+    lease = await store.grant(float(sys.argv[2]), timeout_s=60)
+    led = await store.transact([], [Put("leader", b"me", lease.id)], timeout_s=60)
+    print(asked_s, led.revision, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+LEASE_S = 3.0
 
 
 @contextmanager
@@ -82,8 +107,8 @@ def test_writers_killed_at_any_moment_leave_the_file_whole(tmp_path: Path) -> No
     acknowledged: list[list[int]] = []
     for round_number in range(8):
         with running(WRITER, str(path)) as first, running(WRITER, str(path)) as second:
-            # The first word comes from living writers; then each round strikes at another moment.
-            for writer in (first, second):
+            # The first words come from living writers; then each round strikes at another moment.
+            for writer in (first, second) * WORDS:
                 assert writer.stdout is not None
                 acknowledged.append([*map(int, writer.stdout.readline().split())])
             time.sleep(0.02 + 0.013 * round_number)
@@ -103,7 +128,7 @@ async def _check(path: Path) -> int:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     store = SqliteStore(path)
-    entries = {entry.key: entry for entry in (await store.scan("", timeout_s=10)).entries}
+    entries = {entry.key: entry for entry in (await store.scan("", timeout_s=PATIENCE_S)).entries}
     await store.aclose()
     assert entries["count/a"].value == entries["count/b"].value
     assert entries["count/a"].revision == entries["count/b"].revision
@@ -136,39 +161,27 @@ def test_of_many_processes_exactly_one_wins_each_claim(tmp_path: Path) -> None:
 
 async def test_a_killed_processs_lease_runs_out(tmp_path: Path) -> None:
     path = tmp_path / "leases.db"
-    script = (
-        "import asyncio, sys\nfrom pathlib import Path\nfrom leasekit.backends.sqlite import SqliteStore\n"
-        "from leasekit.store import Put\n"
-        "async def main():\n"
-        "    store = SqliteStore(Path(sys.argv[1]))\n"
-        "    lease = await store.grant(0.5, timeout_s=10)\n"
-        "    await store.transact([], [Put('leader', b'me', lease.id)], timeout_s=10)\n"
-        "    print('leading', flush=True)\n"
-        "    await asyncio.sleep(60)\n"
-        "asyncio.run(main())\n"
-    )
     store = SqliteStore(path)
-    with running(script, str(path)) as leader:
+    with running(LEADER, str(path), str(LEASE_S)) as leader:
         assert leader.stdout is not None
-        assert await asyncio.to_thread(leader.stdout.readline) == "leading\n"
+        asked_s, revision = (await asyncio.to_thread(leader.stdout.readline)).split()
         leader.kill()
-        snapshot = await store.scan("", timeout_s=5)
-        assert [entry.key for entry in snapshot.entries] == ["leader"]
-        async with asyncio.timeout(5):
-            event = await anext(store.watch("leader", after=snapshot.revision))
-    assert event.revision > snapshot.revision
-    assert await store.transact([Absent("leader")], [Put("leader", b"next")], timeout_s=5) is not None
+        async with asyncio.timeout(PATIENCE_S):
+            event = await anext(store.watch("leader", after=int(revision)))
+    assert isinstance(event, Changed) and event.entry is None and event.revision > int(revision)
+    assert SYSTEM_CLOCK.now().boot_s - float(asked_s) >= LEASE_S, "it did not outlive the process"
+    assert await store.transact([Absent("leader")], [Put("leader", b"next")], timeout_s=PATIENCE_S) is not None
     await store.aclose()
 
 
 async def test_a_change_in_another_process_is_noticed_soon(tmp_path: Path) -> None:
     path = tmp_path / "leases.db"
     store = SqliteStore(path)
-    first = await store.transact([], [Put("count/a", b"0"), Put("count/b", b"0")], timeout_s=5)
+    first = await store.transact([], [Put("count/a", b"0"), Put("count/b", b"0")], timeout_s=PATIENCE_S)
     assert first is not None
     watch = store.watch("count/a", after=first.revision)
     with running(WRITER, str(path)) as writer:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             event = await anext(watch)
         assert event.revision > first.revision
         writer.kill()
