@@ -27,7 +27,9 @@ class SharedData:
     def __init__(self) -> None:
         self.state = MemoryState()
         self.lock = threading.Lock()
-        self.watches: weakref.WeakSet[MemoryWatch] = weakref.WeakSet()
+        # A change is to wake few of many watches, so those of single keys are found by them.
+        self._of_key: dict[str, weakref.WeakSet[MemoryWatch]] = {}
+        self._of_prefix: weakref.WeakSet[MemoryWatch] = weakref.WeakSet()
 
     def use(self, action: Callable[[MemoryState], _T]) -> _T:
         """Do `action` alone, then wake the watches that its changes concern."""
@@ -39,11 +41,27 @@ class SharedData:
                 if self.state.revision != before:
                     self._wake(before)
 
+    def add(self, watch: MemoryWatch) -> None:
+        """Wake it from now on. Call this under the lock, as `discard`."""
+        (self._of_prefix if watch.prefix else self._of_key.setdefault(watch.key, weakref.WeakSet())).add(watch)
+
+    def discard(self, watch: MemoryWatch) -> None:
+        """Wake it no more."""
+        self._of_prefix.discard(watch)
+        if (same := self._of_key.get(watch.key)) is not None:
+            same.discard(watch)
+            if not same:
+                del self._of_key[watch.key]
+
     def _wake(self, after: int) -> None:
         changes = self.state.changes("", prefix=True, after=after)
-        for watch in self.watches:
-            if isinstance(changes, Resync) or any(watch.concerns(change) for change in changes):
-                watch.wake()
+        if isinstance(changes, Resync):
+            concerned = {*self._of_prefix, *(watch for same in self._of_key.values() for watch in same)}
+        else:
+            concerned = {watch for change in changes for watch in self._of_key.get(change.key, ())}
+            concerned |= {watch for watch in self._of_prefix if any(watch.concerns(change) for change in changes)}
+        for watch in concerned:
+            watch.wake()
 
 
 class MemoryWatch(AsyncIterator[Changed | Resync]):
@@ -53,8 +71,9 @@ class MemoryWatch(AsyncIterator[Changed | Resync]):
         self._data = data
         self._clock = clock
         self._root = root
-        self._key = root + key
-        self._prefix = prefix
+        self.key = root + key
+        """The whole key, or what it begins with."""
+        self.prefix = prefix
         self._after = after
         self._pending: deque[Changed | Resync] = deque()
         self._woken = asyncio.Event()
@@ -68,7 +87,7 @@ class MemoryWatch(AsyncIterator[Changed | Resync]):
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             with self._data.lock:
-                self._data.watches.add(self)
+                self._data.add(self)
         while not self._closed:
             if not self._pending:
                 self._woken.clear()
@@ -86,11 +105,11 @@ class MemoryWatch(AsyncIterator[Changed | Resync]):
         self._pending.clear()
         self._woken.set()
         with self._data.lock:
-            self._data.watches.discard(self)
+            self._data.discard(self)
 
     def concerns(self, change: Changed) -> bool:
         """Whether this watch is to tell `change`."""
-        return matches(change, self._key, prefix=self._prefix)
+        return matches(change, self.key, prefix=self.prefix)
 
     def wake(self) -> None:
         """Look again; callable from any thread."""
@@ -103,7 +122,7 @@ class MemoryWatch(AsyncIterator[Changed | Resync]):
         """Take what is new; returns how long to wait before looking again, None for until woken."""
         now_s = self._clock.now().boot_s
         state.expire(now_s)
-        found = state.changes(self._key, prefix=self._prefix, after=self._after)
+        found = state.changes(self.key, prefix=self.prefix, after=self._after)
         self._after = state.revision
         if isinstance(found, Resync):
             self._pending.append(found)
