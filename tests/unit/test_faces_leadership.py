@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -21,10 +21,15 @@ import leasekit
 from leasekit import aio, engine
 from leasekit.connection import Connection
 from leasekit.errors import LeadershipLost, LossReason
+from leasekit.store import Compare, Delete, Op
 from leasekit.testing import Fault, ManualClock
 from support.faulty import Faulty
+from support.virtual import writes
 
 TTL_S = 15.0
+LONG_S = 30.0
+PROMPTLY_S = 4.5
+"""Less than the 5 s after which what hangs gives up by itself, and time for a machine that is busy."""
 
 
 @pytest.fixture
@@ -101,10 +106,10 @@ def test_a_wait_ends_with_the_deadline_though_leasekit_s_thread_hangs(faulty: Fa
     engine.get().call(hang.wait)
     try:
         reasons: list[LossReason | None] = []
-        waiting = threading.Thread(target=lambda: reasons.append(leadership.wait_lost(30)))
+        waiting = threading.Thread(target=lambda: reasons.append(leadership.wait_lost(3600)))
         waiting.start()
         clock.advance(TTL_S)
-        waiting.join(5)
+        waiting.join(LONG_S)
         assert reasons == [LossReason.DEADLINE]
     finally:
         hang.set()
@@ -117,10 +122,10 @@ async def test_an_asynchronous_wait_ends_with_the_deadline_too(faulty: Faulty, c
     hang = threading.Event()
     engine.get().call(hang.wait)
     try:
-        waiting = asyncio.ensure_future(leadership.wait_lost(30))
+        waiting = asyncio.ensure_future(leadership.wait_lost(3600))
         await asyncio.sleep(0)
         clock.advance(TTL_S)
-        assert await asyncio.wait_for(waiting, 5) is LossReason.DEADLINE
+        assert await asyncio.wait_for(waiting, LONG_S) is LossReason.DEADLINE
     finally:
         hang.set()
 
@@ -128,10 +133,10 @@ async def test_an_asynchronous_wait_ends_with_the_deadline_too(faulty: Faulty, c
 def test_renewals_do_not_wait_for_busy_user_code() -> None:
     with (
         leasekit.connect(f"memory://{uuid.uuid4().hex}") as store,
-        leasekit.Election("reports", store, ttl_s=0.6).campaign() as leadership,
+        leasekit.Election("reports", store, ttl_s=6).campaign() as leadership,
     ):
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
+        granted = leadership.tenure.deadline
+        while leadership.tenure.deadline == granted:
             sum(range(1000))
         assert leadership.valid
 
@@ -139,9 +144,11 @@ def test_renewals_do_not_wait_for_busy_user_code() -> None:
 async def test_renewals_do_not_wait_for_a_blocked_loop() -> None:
     async with (
         aio.connect(f"memory://{uuid.uuid4().hex}") as store,
-        aio.Election("reports", store, ttl_s=0.6).campaign() as leadership,
+        aio.Election("reports", store, ttl_s=6).campaign() as leadership,
     ):
-        time.sleep(2)  # noqa: ASYNC251 (just what one should not do)
+        granted = leadership.tenure.deadline
+        while leadership.tenure.deadline == granted:
+            time.sleep(0.01)  # noqa: ASYNC251 (just what one should not do)
         assert leadership.valid
 
 
@@ -154,11 +161,11 @@ def test_resigning_returns_in_time_though_the_store_hangs() -> None:
     faulty.order("go_down", silent=True)
     began = time.monotonic()
     leadership.resign(timeout_s=0.3)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < PROMPTLY_S
     assert leadership.reason is LossReason.RESIGNED
     began = time.monotonic()
     faulty.store.close(timeout_s=0.5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < PROMPTLY_S
 
 
 @pytest.mark.parametrize("end", ["resign", "with"])
@@ -185,20 +192,20 @@ async def test_a_release_that_is_cancelled_while_it_begins_is_no_forgotten_leade
             gc.collect()
         hold.set()
         assert warned == []
-        end_s = time.monotonic() + 10
+        end_s = time.monotonic() + LONG_S
         while await election.leader() is not None:
             assert time.monotonic() < end_s
 
 
 def test_what_a_release_left_behind_is_removed_later() -> None:
     faulty = Faulty(f"memory://{uuid.uuid4().hex}")
-    with leasekit.Election("others", faulty.store, ttl_s=1.5).campaign():
-        election = leasekit.Election("reports", faulty.store, ttl_s=1.5)
+    with leasekit.Election("others", faulty.store, ttl_s=6).campaign():
+        election = leasekit.Election("reports", faulty.store, ttl_s=6)
         leadership = election.campaign()
-        faulty.order("inject", fault=Fault.refuse(), on="transact", times=2)
+        faulty.order("inject", fault=Fault.refuse(), on="transact", when=writes("reports/leader"), times=2)
         leadership.resign()
         assert election.leader() is not None
-        end = time.monotonic() + 20
+        end = time.monotonic() + LONG_S
         while election.leader() is not None:
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -211,9 +218,10 @@ def test_belief_ends_before_the_release_is_sent() -> None:
     believed: list[bool] = []
     transact = faulty.network.transact
 
-    async def look(*args: object, **kwargs: object) -> object:
-        believed.append(leadership.valid)
-        return await transact(*args, **kwargs)  # type: ignore[arg-type]
+    async def look(compares: Sequence[Compare], ops: Sequence[Op], *, timeout_s: float) -> object:
+        if Delete("reports/leader") in ops:  # and not the line in the history
+            believed.append(leadership.valid)
+        return await transact(compares, ops, timeout_s=timeout_s)
 
     faulty.network.transact = look  # type: ignore[method-assign, assignment]
     leadership.resign()
@@ -230,8 +238,8 @@ def test_two_threads_that_resign_at_once_both_return() -> None:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(10)
-            assert time.monotonic() - began < 2
+                thread.join(LONG_S)
+            assert time.monotonic() - began < PROMPTLY_S
 
 
 def test_leaving_with_in_another_context_still_resigns() -> None:
@@ -247,14 +255,19 @@ def test_leaving_with_in_another_context_still_resigns() -> None:
 
 def test_one_dropped_in_a_cycle_is_resigned_when_it_is_collected() -> None:
     with leasekit.connect(f"memory://{uuid.uuid4().hex}") as store:
-        election = leasekit.Election("reports", store)
-        cycle: list[object] = [election.campaign()]
+        election = leasekit.Election("cycle", store)
+        leadership = election.campaign()
+        token = leadership.token
+        cycle: list[object] = [leadership]
         cycle.append(cycle)
+        del leadership
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             del cycle
             gc.collect()
-        assert [warning.category for warning in warned] == [ResourceWarning]
+        # What other tests left behind is collected as well.
+        told = [str(warning.message) for warning in warned if "unreferenced" in str(warning.message)]
+        assert len([text for text in told if "'cycle'" in text and f"token {token}" in text]) == 1, told
         while election.leader() is not None:
             time.sleep(0.01)
 
@@ -273,7 +286,7 @@ while election.leader() is not None:
         [sys.executable, "-W", "error::ResourceWarning", "-c", code],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == 0
@@ -285,16 +298,16 @@ import leasekit, sys, time
 store = leasekit.connect("memory://")
 holder = leasekit.Election("reports", store, id="holder").campaign()
 election = leasekit.Election("reports", store, id="waiting")
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     election.campaign()
 except KeyboardInterrupt:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while [c.id for c in election.candidates()] != ["holder"]:
         assert time.monotonic() < end
     print("withdrawn", flush=True)
     holder.resign()
-    again = election.campaign(timeout_s=10)
+    again = election.campaign(timeout_s=30)
     again.resign()
     print("and again", flush=True)
 """
@@ -308,7 +321,7 @@ def test_ctrl_c_withdraws_a_campaign() -> None:
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)  # into the campaign; at whatever point of it the signal comes, the outcome is the same
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30) == ("withdrawn\nand again\n", "")
+    assert process.communicate(timeout=60) == ("withdrawn\nand again\n", "")
 
 
 BOMBARDED = """
@@ -327,22 +340,20 @@ def interrupt(*_):
 
 signal.signal(signal.SIGINT, interrupt)
 rng = random.Random(1)
-for _ in range(150):
+while interrupted < 100:
     timer = threading.Timer(rng.uniform(0, 0.004), signal.pthread_kill, [main, signal.SIGINT])
     try:
         armed = True
         timer.start()
-        with election.campaign(timeout_s=10):
+        with election.campaign(timeout_s=30):
             pass
-        time.sleep(0.01)
         armed = False
     except KeyboardInterrupt:
         interrupted += 1
     timer.join()
-end = time.monotonic() + 10
+end = time.monotonic() + 30
 while election.leader() is not None or election.candidates():
     assert time.monotonic() < end, election.leader()
-print(interrupted)
 """
 
 
@@ -355,7 +366,6 @@ def test_interrupts_at_any_moment_leave_nobody_leading() -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert int(ended.stdout) > 100
 
 
 async def test_cancelling_an_asynchronous_campaign_at_any_moment_leaves_nobody_leading() -> None:
@@ -373,7 +383,7 @@ async def test_cancelling_an_asynchronous_campaign_at_any_moment_leaves_nobody_l
             campaigning.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await (await campaigning).resign()
-        end = time.monotonic() + 10
+        end = time.monotonic() + LONG_S
         while await election.leader() is not None or await election.candidates():
             assert time.monotonic() < end
             await asyncio.sleep(0.01)
@@ -401,9 +411,9 @@ def test_a_thousand_elections_cost_one_thread_and_one_lease(scheme: str, tmp_pat
         assert len({leadership.token for leadership in leaderships}) == 1000
         assert len(store.connection._keepers) == 1
         assert threading.active_count() <= threads + 1
-        assert took_s < 30
+        assert took_s < 50
         began = time.monotonic()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 50
     assert all(leadership.reason is LossReason.CLOSED for leadership in leaderships)
 
 
