@@ -70,9 +70,8 @@ class Signals:
         with contextlib.suppress(BlockingIOError):
             while self._reader.recv(4096):
                 pass
-        came = list(self._came)
-        self._came.clear()
-        return came
+        # One by one: a signal may come between any two lines, and is then for the next time.
+        return [self._came.popleft() for _ in range(len(self._came))]
 
     def wake(self) -> None:
         """End a `wait`, from any thread."""
