@@ -10,7 +10,7 @@ program may change that."""
 
 
 def restore_defaults() -> None:
-    """Undo what a shell's `&` ignored: the programs under test would inherit it and not hear a Ctrl-C."""
-    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    """Undo what a shell's `&` and nohup(1) ignored: the programs under test would inherit it, and not hear those."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, default)
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
