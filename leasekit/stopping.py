@@ -30,7 +30,7 @@ R = TypeVar("R")
 EXIT_CODE_LOST = 79
 LONGEST_SLEEP_S = 0.1
 """Between two looks at the clock: no sleep counts suspend."""
-TELLING_S = 0.1
+TELLING_S = 1.0
 _log = logging.getLogger("leasekit")
 
 
@@ -277,4 +277,4 @@ def _say_that_it_ends(tenure: Tenure, reason: LossReason, grace_s: float) -> Non
     )
     with contextlib.suppress(RuntimeError):  # no more threads are to be had
         telling.start()
-        telling.join(min(TELLING_S, grace_s / 2))
+        telling.join(min(TELLING_S, grace_s / 5))
