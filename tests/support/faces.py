@@ -16,6 +16,9 @@ from typing import Any
 
 from leasekit import aio, sync
 
+LONG_S = 30.0
+"""Longer than anything takes on a busy machine."""
+
 
 class Face:
     """One of the two."""
@@ -63,9 +66,9 @@ class Face:
     async def next(self, observer: Any) -> Any:
         """The next thing observed; `StopAsyncIteration` at the end."""
         if self.asynchronous:
-            return await asyncio.wait_for(anext(observer), timeout=5)
+            return await asyncio.wait_for(anext(observer), timeout=LONG_S)
         nothing = object()
-        found = await asyncio.wait_for(asyncio.to_thread(next, observer, nothing), timeout=5)
+        found = await asyncio.wait_for(asyncio.to_thread(next, observer, nothing), timeout=LONG_S)
         if found is nothing:
             raise StopAsyncIteration
         return found

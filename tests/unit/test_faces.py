@@ -15,7 +15,7 @@ import leasekit
 from leasekit import aio, engine, sync
 from leasekit.errors import ConfigError, LeadershipLost, LossReason, NotElected
 from leasekit.store import Delete
-from support.faces import FACES, Face
+from support.faces import FACES, LONG_S, Face
 
 CLASSES = ["ConnectedStore", "Election", "Leadership", "Observer", "Run", "Slots"]
 # The means of `with`, `for` and `await`, which are not called by name.
@@ -111,18 +111,18 @@ def test_every_name_that_the_package_promises_is_there() -> None:
 async def test_a_whole_life(face: Face, url: str) -> None:
     async with face.within(face.connect(url)) as store:
         assert store.url == url
-        one = face.Election("reports", store, id="one", ttl_s=5, meta={"zone": "a"})
-        two = face.Election("reports", store, id="two", ttl_s=5, priority=3)
+        one = face.Election("reports", store, id="one", ttl_s=30, meta={"zone": "a"})
+        two = face.Election("reports", store, id="two", ttl_s=30, priority=3)
         assert (one.name, one.id) == ("reports", "one")
         assert await face.of(one.leader()) is None
 
         async with face.within(one.observe()) as observer:
             assert await face.next(observer) is None
-            async with face.within(await face.of(one.campaign(timeout_s=5))) as leadership:
+            async with face.within(await face.of(one.campaign(timeout_s=LONG_S))) as leadership:
                 assert face.module.current() is leadership
                 assert leadership.valid
                 assert leadership.reason is None
-                assert 0 < leadership.remaining_s < leadership.ttl_s == 5
+                assert 0 < leadership.remaining_s < leadership.ttl_s == 30
                 leadership.check()
                 leader = await face.of(two.leader())
                 assert (leader.id, leader.token, leader.meta) == ("one", leadership.token, {"zone": "a"})
@@ -147,7 +147,7 @@ async def test_a_whole_life(face: Face, url: str) -> None:
                 "reports",
                 leadership.token,
             )
-            second = await asyncio.wait_for(waiting, 5)
+            second = await asyncio.wait_for(waiting, LONG_S)
             assert second.token > leadership.token
 
             waiting = face.begin(one.campaign)
@@ -158,7 +158,7 @@ async def test_a_whole_life(face: Face, url: str) -> None:
             assert second.valid
             assert await face.of(second.transfer("one")) is True
             assert second.reason is LossReason.TRANSFERRED
-            third = await asyncio.wait_for(waiting, 5)
+            third = await asyncio.wait_for(waiting, LONG_S)
             while (seen := await face.next(observer)) is None or seen.token != third.token:
                 pass
             await face.of(third.resign())
@@ -256,7 +256,7 @@ async def test_lost_callbacks_are_called_once_and_never_on_leasekit_s_thread(fac
     leadership.add_lost_callback(tell)
     await face.of(leadership.resign())
     leadership.add_lost_callback(tell)
-    assert await asyncio.to_thread(enough.wait, 5)
+    assert await asyncio.to_thread(enough.wait, LONG_S)
     await asyncio.sleep(0.05)
     assert [reason for reason, _ in told] == [LossReason.RESIGNED] * 3
     assert all(thread != "leasekit-engine" for _, thread in told)
@@ -272,7 +272,7 @@ async def test_waiting_for_a_loss_that_others_cause(face: Face, url: str, other:
         await other.connection.store.transact([], [Delete("reports/leader")], timeout_s=1)
 
     engine.get().run(delete())
-    assert await asyncio.wait_for(waiting, 5) is LossReason.SUPERSEDED
+    assert await asyncio.wait_for(waiting, LONG_S) is LossReason.SUPERSEDED
 
 
 async def test_an_unreferenced_leadership_is_resigned(face: Face, url: str) -> None:
@@ -309,7 +309,7 @@ async def test_closing_the_store_ends_what_is_held_over_it(face: Face, url: str,
     await face.of(store.close())
     assert leadership.reason is LossReason.CLOSED
     with pytest.raises(ConfigError, match="closed"):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, LONG_S)
     # The end of the leadership may be seen first.
     if (await asyncio.wait([watching]))[0].pop().exception() is None:
         watching = asyncio.ensure_future(face.next(observer))
@@ -386,7 +386,7 @@ async def test_run_returns_none_if_stopped_while_campaigning(face: Face, url: st
     while len(await face.of(election.candidates())) != 2:
         await asyncio.sleep(0.01)
     stop.set()
-    assert await asyncio.wait_for(running, 5) is None
+    assert await asyncio.wait_for(running, LONG_S) is None
     while len(await face.of(election.candidates())) != 1:
         await asyncio.sleep(0.01)
     assert await face.of(election.run(_work(face, lambda _: "never"), stop)) is None
@@ -402,15 +402,15 @@ async def test_run_obeys_an_operator_and_campaigns_again(face: Face, url: str, o
         tokens.append(leadership.token)
         if len(tokens) == 1:
             asked.set()
-            assert leadership.tenure.wait(5) is LossReason.RESIGNED
+            assert leadership.tenure.wait(LONG_S) is LossReason.RESIGNED
             # The operator's answer comes when this has returned, not before.
             assert leasekit.Election("reports", other).leader() is not None
         return "done"
 
     running = face.begin(lambda: election.run(_in_thread(face, work)))
-    assert await asyncio.to_thread(asked.wait, 5)
-    assert await asyncio.to_thread(leasekit.Election("reports", other).ask_to_resign, 5)
-    assert await asyncio.wait_for(running, 5) == "done"
+    assert await asyncio.to_thread(asked.wait, LONG_S)
+    assert await asyncio.to_thread(leasekit.Election("reports", other).ask_to_resign, LONG_S)
+    assert await asyncio.wait_for(running, LONG_S) == "done"
     assert len(tokens) == 2
 
 

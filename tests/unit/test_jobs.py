@@ -17,6 +17,8 @@ from leasekit import aio, engine
 from leasekit.errors import ConfigError, LeadershipLost, LossReason, NotElected
 from leasekit.store import Delete
 
+LONG_S = 30.0
+
 
 @pytest.fixture
 def store() -> Iterator[leasekit.ConnectedStore]:
@@ -200,7 +202,7 @@ def test_a_call_waits_for_its_turn(store: leasekit.ConnectedStore, elsewhere: le
         time.sleep(0.01)
     assert results == []
     leadership.resign()
-    calling.join(5)
+    calling.join(LONG_S)
     assert results == ["done"]
 
 
@@ -219,7 +221,7 @@ def test_calls_in_one_process_exclude_each_other(store: leasekit.ConnectedStore)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(LONG_S)
     assert not any(thread.is_alive() for thread in threads)
     assert most == 1
 
@@ -279,7 +281,7 @@ def test_check_raises_when_the_function_asks_and_when_it_returns(
     def job(*, ask: bool) -> str:
         depose(elsewhere, "nightly")
         leadership = leasekit.current()
-        assert leadership.wait_lost(5) is LossReason.SUPERSEDED
+        assert leadership.wait_lost(LONG_S) is LossReason.SUPERSEDED
         if ask:
             leadership.check()
         asked.append(ask)
@@ -309,7 +311,7 @@ async def test_cancel_cancels_the_task_and_awaits_it(
             ended = True
 
     with pytest.raises(LeadershipLost) as lost:
-        await asyncio.wait_for(job(), 10)
+        await asyncio.wait_for(job(), LONG_S)
     assert lost.value.reason is LossReason.SUPERSEDED
     assert ended
 
@@ -322,8 +324,8 @@ def test_interrupt_raises_inside_the_function(
     @leasekit.singleton("nightly", store=store, stop="interrupt")
     def job() -> None:
         assert leasekit.current().valid
-        depose(elsewhere, "nightly")
         try:
+            depose(elsewhere, "nightly")  # interrupted perhaps before it has returned
             while True:
                 time.sleep(0.005)
         finally:
@@ -360,8 +362,8 @@ def test_an_interrupted_function_that_returns_all_the_same_has_still_lost(
 ) -> None:
     @leasekit.singleton("nightly", store=store, stop="interrupt")
     def job() -> str:
-        depose(elsewhere, "nightly")
         try:
+            depose(elsewhere, "nightly")
             while True:
                 time.sleep(0.005)
         except BaseException:  # noqa: BLE001 (what one should not do)
@@ -444,11 +446,11 @@ async def _asked(
         while len(await aio.Election("nightly", others).candidates()) < number:
             await asyncio.sleep(0.01)
     operator = aio.Election("nightly", others)
-    assert await (operator.ask_to_resign(10) if to is None else operator.ask_to_transfer(to, 10))
+    assert await (operator.ask_to_resign(LONG_S) if to is None else operator.ask_to_transfer(to, LONG_S))
     with pytest.raises(LeadershipLost) as lost:
-        await asyncio.wait_for(calling, 10)
+        await asyncio.wait_for(calling, LONG_S)
     assert lost.value.reason is (LossReason.RESIGNED if to is None else LossReason.TRANSFERRED)
-    winner = await asyncio.wait_for(queued[0 if to is None else 1], 10)
+    winner = await asyncio.wait_for(queued[0 if to is None else 1], LONG_S)
     await winner.resign()
     for waiting in queued:
         await (await waiting).resign()

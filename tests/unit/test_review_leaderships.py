@@ -19,6 +19,8 @@ from leasekit.errors import ConfigError, LossReason
 from leasekit.testing import Fault
 from support.virtual import World, virtual
 
+LONG_S = 30.0
+
 
 def url() -> str:
     return f"memory://{uuid.uuid4().hex}"
@@ -36,7 +38,7 @@ class Busy:
 
 
 async def over(leadership: aio.Leadership) -> LossReason | None:
-    return await leadership.wait_lost(timeout_s=5)
+    return await leadership.wait_lost(timeout_s=LONG_S)
 
 
 async def test_leaving_async_with_by_a_cancellation_that_comes_on_the_way_out_ends_the_leadership() -> None:
@@ -52,7 +54,7 @@ async def test_leaving_async_with_by_a_cancellation_that_comes_on_the_way_out_en
     with pytest.raises(asyncio.CancelledError):
         await asyncio.ensure_future(work())
     assert await over(leadership) is LossReason.RESIGNED
-    async with aio.Election("reports", store).campaign(timeout_s=5):
+    async with aio.Election("reports", store).campaign(timeout_s=LONG_S):
         pass
 
 
@@ -71,14 +73,15 @@ def test_an_interrupt_while_with_is_left_ends_the_leadership() -> None:
     leadership = leasekit.Election("reports", url()).campaign()
 
     def interrupt() -> None:
-        time.sleep(0.2)  # until the main thread waits for the engine, which is busy
+        while not leadership._letting_go:  # until the main thread waits for the engine, which is busy
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
     with Busy():
-        threading.Thread(target=interrupt).start()
+        threading.Thread(target=interrupt, daemon=True).start()
         with pytest.raises(KeyboardInterrupt), leadership:
             pass
-    assert leadership.wait_lost(timeout_s=5) is LossReason.RESIGNED
+    assert leadership.wait_lost(timeout_s=LONG_S) is LossReason.RESIGNED
 
 
 # Callbacks.
@@ -120,14 +123,14 @@ def test_a_fork_in_the_moment_of_an_ending_leaves_with_without_waiting_for_a_loc
         def hold_the_lock() -> None:
             with leadership.tenure._lock:
                 locked.set()
-                forked.wait(10)
+                forked.wait(LONG_S)
 
         thread = threading.Thread(target=hold_the_lock)
         thread.start()
-        locked.wait(10)
+        assert locked.wait(LONG_S)
         pid = os.fork()
         if pid == 0:
-            signal.alarm(5)
+            signal.alarm(int(LONG_S))
             try:
                 leadership.__exit__(None, None, None)
                 os._exit(0 if engine._engine is None else 1)
@@ -166,5 +169,5 @@ def test_a_fault_in_a_store_s_watch_reaches_the_observer(monkeypatch: pytest.Mon
 
     thread = threading.Thread(target=observe, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(LONG_S)
     assert isinstance(heard[-1], ZeroDivisionError)
