@@ -22,6 +22,8 @@ DEFAULT_PORT = 2379
 _HEAD_START_S = 0.3
 """How long a server may take to connect before the next one is tried beside it."""
 _EXPLAIN_S = 1.0
+_EXPLAIN_AGAIN_S = 3.0
+"""So old the reason why a server cannot be connected to may grow: it may have changed, or been missed on a busy machine."""
 _STEADY_S = 1.0
 """A connection that lasted so long is no sign of a server that drops every client."""
 
@@ -62,6 +64,7 @@ class Server:
         self._backoff = Backoff(random)
         self._next_attempt_s = 0.0
         self._explaining: asyncio.Task[None] | None = None
+        self._explain_next_s = 0.0
 
     def ready(self) -> bool:
         """Whether a request would leave at once. Sees to connecting if not."""
@@ -134,13 +137,15 @@ class Server:
             channel.get_state(try_to_connect=True)
         failing = state is grpc.ChannelConnectivity.TRANSIENT_FAILURE
         slow = now_s - self._connecting_since_s > _HEAD_START_S
-        if (failing or slow) and self.trouble is None and (self._explaining is None or self._explaining.done()):
+        idle = self._explaining is None or self._explaining.done()
+        if (failing or slow) and idle and (self.trouble is None or now_s >= self._explain_next_s):
             self._explaining = asyncio.get_running_loop().create_task(self._explain())
         if failing:
             self.trouble = self.trouble or "cannot connect"
 
     async def _explain(self) -> None:
         why = await explain(self.host, self.port, self._tls, timeout_s=_EXPLAIN_S)
+        self._explain_next_s = asyncio.get_running_loop().time() + _EXPLAIN_AGAIN_S
         if self._connecting_since_s is not None:
             self.trouble = why
 

@@ -10,6 +10,7 @@ import grpc.aio
 
 from leasekit.backends.etcd import rpc_pb2 as rpc
 from leasekit.backends.etcd import wire
+from leasekit.backends.etcd.auth import TOKENS_MAX
 from leasekit.backends.etcd.client import Client
 from leasekit.backends.etcd.endpoints import Server
 from leasekit.backends.etcd.faults import Failure, Fault, classify
@@ -139,7 +140,7 @@ class Session:
         elif answer.canceled:
             self._on_canceled(watch_id, answer)
         else:
-            subscription.refused = False
+            subscription.refused = 0
             if subscription.doubts(answer.header):
                 assert self._group is not None, "answers come while the stream runs"
                 self._group.create_task(self._look(subscription, watch_id, subscription.after))
@@ -158,12 +159,12 @@ class Session:
         failure = Failure(fault, self._server.address, words)
         if fault not in (Fault.TOKEN, Fault.DENIED):
             raise failure
-        # etcd 3.4 says "permission denied" of an expired token too, so a new one is tried once.
-        if subscription.refused or not self._client.tokens.renewable:
+        # etcd 3.4 says "permission denied" of an expired token too, so new ones are tried whatever it says.
+        if subscription.refused == TOKENS_MAX or not self._client.tokens.renewable:
             self._subscriptions.pop(subscription, None)
             subscription.fail(failure.error(changes=False))
             return
-        subscription.refused = True
+        subscription.refused += 1
         self._client.tokens.refuse(self._token)
         raise Failure(Fault.TOKEN, self._server.address, words)
 

@@ -47,8 +47,8 @@ class Subscription(Untaken):
         self.after = after
         """All changes up to this revision are in here or were taken."""
         self.epoch: Epoch | None = None
-        self.refused = False
-        """Whether etcd refused it, and it is being tried with a new token."""
+        self.refused = 0
+        """How often etcd refused it in turn; it is tried with a new token then."""
 
     def request(self, watch_id: int) -> rpc.WatchRequest:
         """Ask for this watch, from where it is."""
