@@ -22,13 +22,13 @@ loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
 
 def run(work):
-    return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+    return asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
 async def use(store):
-    await store.transact([], [Put("key", b"1")], timeout_s=5)
+    await store.transact([], [Put("key", b"1")], timeout_s=60)
     watch = store.watch("other", after=1)
-    lease = await store.grant(5, timeout_s=5)
-    await store.renew(lease.id, timeout_s=5)
+    lease = await store.grant(600, timeout_s=60)
+    await store.renew(lease.id, timeout_s=60)
     return watch, asyncio.ensure_future(anext(watch))
 
 def forked(work):
@@ -65,7 +65,7 @@ def program(body: str, cluster: EtcdCluster, prefix: str, *, child_exit: str = "
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, cluster.url(prefix)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -80,17 +80,17 @@ def test_a_child_of_a_connected_process_is_refused_at_once(etcd: EtcdCluster, pr
         held = run(use(store))
         def child():
             refused(lambda: open_store(URL))
-            refused(lambda: asyncio.run(store.get("key", timeout_s=5)))
-            refused(lambda: asyncio.run(store.transact([], [Put("key", b"2")], timeout_s=5)))
-            refused(lambda: asyncio.run(store.grant(5, timeout_s=5)))
-            refused(lambda: asyncio.run(store.renew("ab", timeout_s=5)))
+            refused(lambda: asyncio.run(store.get("key", timeout_s=60)))
+            refused(lambda: asyncio.run(store.transact([], [Put("key", b"2")], timeout_s=60)))
+            refused(lambda: asyncio.run(store.grant(600, timeout_s=60)))
+            refused(lambda: asyncio.run(store.renew("ab", timeout_s=60)))
             async def watch():
                 async for _ in store.watch("key", after=1):
                     pass
             refused(lambda: asyncio.run(watch()))
             asyncio.run(store.aclose())
         forked(child)
-        assert run(store.get("key", timeout_s=5)).value == b"1", "the parent goes on"
+        assert run(store.get("key", timeout_s=60)).value == b"1", "the parent goes on"
         """,
         etcd,
         prefix,

@@ -17,7 +17,7 @@ from leasekit.store import Put
 from support.proxy import Proxy
 from support.servers import EtcdCluster
 
-from .conftest import Open
+from .conftest import PATIENCE_S, Open
 
 
 class ClusterWithLinks(EtcdCluster):
@@ -25,7 +25,7 @@ class ClusterWithLinks(EtcdCluster):
 
     def __init__(self, stack: ExitStack) -> None:
         # Long enough that the leader goes on believing in itself while the test looks.
-        super().__init__(size=3, election_timeout_ms=3000, heartbeat_ms=100)
+        super().__init__(size=3, election_timeout_ms=8000, heartbeat_ms=200)
         self._stack = stack
         self.links: list[Proxy] = []
 
@@ -56,7 +56,7 @@ async def answered_ttl(endpoint: str, lease_id: str) -> int:
             response_deserializer=KEEP_ALIVE.answer.FromString,
         )()
         await stream.write(rpc.LeaseKeepAliveRequest(ID=int(lease_id, 16)))
-        answer = await asyncio.wait_for(stream.read(), 1)
+        answer = await asyncio.wait_for(stream.read(), PATIENCE_S)
         stream.cancel()
         assert isinstance(answer, rpc.LeaseKeepAliveResponse)
         return answer.TTL
@@ -65,9 +65,9 @@ async def answered_ttl(endpoint: str, lease_id: str) -> int:
 async def test_its_answer_does_not_count(cluster: ClusterWithLinks, prefix: str, opened: Open) -> None:
     leader = await asyncio.to_thread(cluster.leader_index)
     store = opened(cluster.url(prefix, endpoints=[cluster.endpoints[leader]]))
-    lease = await store.grant(30, timeout_s=5)
-    await store.transact([], [Put("leader", b"me", lease.id)], timeout_s=5)
-    assert await store.renew(lease.id, timeout_s=2) == lease.ttl_s
+    lease = await store.grant(300, timeout_s=PATIENCE_S)
+    await store.transact([], [Put("leader", b"me", lease.id)], timeout_s=PATIENCE_S)
+    assert await store.renew(lease.id, timeout_s=PATIENCE_S) == lease.ttl_s
     for link in cluster.links:
         link.cut()
     assert await answered_ttl(cluster.endpoints[leader], lease.id) == lease.ttl_s, "etcd itself believes it"
@@ -75,7 +75,7 @@ async def test_its_answer_does_not_count(cluster: ClusterWithLinks, prefix: str,
         await store.renew(lease.id, timeout_s=0.7)
     for link in cluster.links:
         link.heal()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(2 * PATIENCE_S):
         while True:
             try:
                 assert await store.renew(lease.id, timeout_s=2) == lease.ttl_s

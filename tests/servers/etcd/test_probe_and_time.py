@@ -12,16 +12,16 @@ from leasekit.errors import StoreUnavailable
 from support.proxy import Proxy
 from support.servers import EtcdCluster
 
-from .conftest import Open
+from .conftest import PATIENCE_S, Open, takes_less
 
 
 async def test_a_sound_server_is_described(etcd: EtcdCluster, prefix: str, opened: Open) -> None:
-    health = await opened(etcd.url(prefix)).probe(timeout_s=3)
+    health = await opened(etcd.url(prefix)).probe(timeout_s=PATIENCE_S)
     [endpoint] = health.endpoints
     assert endpoint.endpoint == etcd.endpoints[0]
     assert endpoint.error is None
     assert endpoint.version is not None and re.fullmatch(r"3\.5\.\d+", endpoint.version)
-    assert endpoint.round_trip_s is not None and 0 < endpoint.round_trip_s < 1
+    assert endpoint.round_trip_s is not None and 0 < endpoint.round_trip_s < PATIENCE_S
     assert endpoint.is_store_leader
     assert health.warnings == ()
     assert int(health.details["raft term"]) >= 1
@@ -29,7 +29,7 @@ async def test_a_sound_server_is_described(etcd: EtcdCluster, prefix: str, opene
 
 
 async def test_a_version_that_may_end_leases_early_is_warned_of(etcd34: EtcdCluster, prefix: str, opened: Open) -> None:
-    [warning] = (await opened(etcd34.url(prefix)).probe(timeout_s=3)).warnings
+    [warning] = (await opened(etcd34.url(prefix)).probe(timeout_s=PATIENCE_S)).warnings
     assert "3.4.31" in warning
 
 
@@ -39,10 +39,17 @@ async def test_one_of_three_leads_and_a_dead_one_is_said_to_be(
     leader = await asyncio.to_thread(etcd_cluster.leader_index)
     dead = (leader + 1) % 3
     await asyncio.to_thread(etcd_cluster.kill, dead)
-    health = await opened(etcd_cluster.url(prefix)).probe(timeout_s=3)
-    assert [endpoint.is_store_leader for endpoint in health.endpoints].count(True) == 1
-    assert health.endpoints[leader].is_store_leader
-    assert health.endpoints[dead].error == "Connection refused"
+    store = opened(etcd_cluster.url(prefix))
+    errors: list[str | None] = [None] * 3
+    errors[dead] = "Connection refused"
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            health = await store.probe(timeout_s=3)
+            leaders = [index for index in range(3) if health.endpoints[index].is_store_leader]
+            said = [endpoint.error for endpoint in health.endpoints]
+            # They may elect another at any time: the two answers need not agree then.
+            if said == errors and leaders == [await asyncio.to_thread(etcd_cluster.leader_index)]:
+                break
     assert health.reachable
 
 
@@ -51,7 +58,7 @@ async def test_a_lost_quorum_is_said_plainly(etcd_cluster: EtcdCluster, prefix: 
         await asyncio.to_thread(etcd_cluster.kill, index)
     store = opened(etcd_cluster.url(prefix))
     expected = ("knows no leader", "no election can go on")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(2 * PATIENCE_S):
         while True:
             warnings = (await store.probe(timeout_s=1)).warnings
             if all(any(words in warning for warning in warnings) for words in expected):
@@ -62,30 +69,34 @@ async def test_servers_of_two_clusters_are_found_out(
     etcd: EtcdCluster, etcd34: EtcdCluster, prefix: str, opened: Open
 ) -> None:
     store = opened(etcd.url(prefix, endpoints=etcd.endpoints + etcd34.endpoints))
-    assert any("different etcd clusters" in warning for warning in (await store.probe(timeout_s=3)).warnings)
+    assert any("different etcd clusters" in warning for warning in (await store.probe(timeout_s=PATIENCE_S)).warnings)
 
 
 async def test_a_frozen_server_cannot_hold_up_a_probe(prefix: str, opened: Open) -> None:
     with EtcdCluster() as cluster:
         store = opened(cluster.url(prefix))
-        await store.get("key", timeout_s=3)
+        await store.get("key", timeout_s=PATIENCE_S)
         cluster.pause(0)
-        try:
-            loop = asyncio.get_running_loop()
-            began_s = loop.time()
+
+        async def probe() -> None:
             health = await store.probe(timeout_s=0.5)
-            assert loop.time() - began_s < 1.5
             assert not health.reachable
             assert health.endpoints[0].error
+
+        try:
+            await takes_less(1.5, probe)
         finally:
             cluster.resume(0)
 
 
 async def test_the_time_is_the_servers_within_its_resolution(etcd: EtcdCluster, prefix: str, opened: Open) -> None:
-    told = await opened(etcd.url(prefix)).server_time(timeout_s=3)
+    store = opened(etcd.url(prefix))
+    before_s = SYSTEM_CLOCK.wall_s()
+    told = await store.server_time(timeout_s=PATIENCE_S)
+    after_s = SYSTEM_CLOCK.wall_s()
     assert told is not None
     assert told.resolution_s == 1
-    assert abs(told.unix_s - SYSTEM_CLOCK.wall_s()) <= told.resolution_s + 0.5
+    assert before_s - told.resolution_s <= told.unix_s <= after_s + told.resolution_s
 
 
 async def test_the_time_is_asked_of_another_server_when_the_first_is_mute(
@@ -94,7 +105,7 @@ async def test_the_time_is_asked_of_another_server_when_the_first_is_mute(
     with Proxy(etcd.endpoints[0]) as mute:
         mute.cut()
         store = opened(etcd.url(prefix, endpoints=[mute.address, *etcd.endpoints]))
-        assert await store.server_time(timeout_s=1) is not None
+        assert await store.server_time(timeout_s=8) is not None
 
 
 async def test_a_port_that_speaks_no_http_tells_no_time(prefix: str, opened: Open) -> None:
@@ -104,4 +115,4 @@ async def test_a_port_that_speaks_no_http_tells_no_time(prefix: str, opened: Ope
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
         with pytest.raises(StoreUnavailable, match="listen-client-http-urls"):
-            await opened(f"etcd://127.0.0.1:{port}/{prefix}").server_time(timeout_s=1)
+            await opened(f"etcd://127.0.0.1:{port}/{prefix}").server_time(timeout_s=PATIENCE_S)

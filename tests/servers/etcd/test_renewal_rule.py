@@ -9,7 +9,7 @@ import pytest
 from leasekit.errors import LeaseLost, OutcomeUnknown
 from leasekit.store import Delete, Put, Store
 
-from .conftest import Open
+from .conftest import PATIENCE_S, Open, connected
 from .fake_etcd import FakeEtcd, KeepAlive, Read
 
 LEASE = "00000000000000ab"
@@ -27,7 +27,7 @@ def store(etcd: FakeEtcd, opened: Open) -> Store:
 
 
 async def put(store: Store, key: str) -> int:
-    committed = await store.transact([], [Put(key, b"", LEASE)], timeout_s=2)
+    committed = await store.transact([], [Put(key, b"", LEASE)], timeout_s=PATIENCE_S)
     assert committed is not None
     return committed.revision
 
@@ -38,7 +38,7 @@ async def test_a_key_of_the_lease_is_read_after_the_keepalive_and_in_its_term_co
     revision = await put(store, "leader")
     etcd.keepalives.append(KeepAlive(term=4, ttl_s=9))
     etcd.reads.append(Read(term=4, revision=revision))
-    assert await store.renew(LEASE, timeout_s=2) == 9
+    assert await store.renew(LEASE, timeout_s=PATIENCE_S) == 9
     assert etcd.asked == ["keepalive", "read p/leader"]
 
 
@@ -48,7 +48,7 @@ async def test_an_answer_from_another_term_than_the_read_is_asked_for_again_at_o
     revision = await put(store, "leader")
     etcd.keepalives += [KeepAlive(term=4), KeepAlive(term=5, ttl_s=7)]
     etcd.reads += [Read(term=5, revision=revision), Read(term=5, revision=revision)]
-    assert await store.renew(LEASE, timeout_s=2) == 7
+    assert await store.renew(LEASE, timeout_s=PATIENCE_S) == 7
     assert etcd.asked == ["keepalive", "read p/leader"] * 2
 
 
@@ -69,23 +69,23 @@ async def test_a_witness_that_is_gone_or_changed_is_replaced_by_another(
     second = await put(store, "leader")
     etcd.keepalives += [KeepAlive(term=4), KeepAlive(term=4)]
     etcd.reads += [Read(term=4, revision=found), Read(term=4, revision=second)]
-    assert await store.renew(LEASE, timeout_s=2) == 5
+    assert await store.renew(LEASE, timeout_s=PATIENCE_S) == 5
     assert etcd.asked == ["keepalive", "read p/candidate", "keepalive", "read p/leader"]
 
 
 async def test_without_a_witness_the_terms_are_compared(etcd: FakeEtcd, store: Store) -> None:
     etcd.keepalives += [KeepAlive(term=4), KeepAlive(term=5)]
     etcd.reads += [Read(term=5), Read(term=5)]
-    assert await store.renew(LEASE, timeout_s=2) == 5
+    assert await store.renew(LEASE, timeout_s=PATIENCE_S) == 5
     assert etcd.asked == ["keepalive", "read"] * 2
 
 
 async def test_a_key_that_was_deleted_here_is_no_witness(etcd: FakeEtcd, store: Store) -> None:
     await put(store, "leader")
-    await store.transact([], [Delete("leader")], timeout_s=2)
+    await store.transact([], [Delete("leader")], timeout_s=PATIENCE_S)
     etcd.keepalives.append(KeepAlive(term=4))
     etcd.reads.append(Read(term=4))
-    await store.renew(LEASE, timeout_s=2)
+    await store.renew(LEASE, timeout_s=PATIENCE_S)
     assert etcd.asked == ["keepalive", "read"]
 
 
@@ -93,43 +93,46 @@ async def test_a_lease_that_the_leader_does_not_know_is_lost(etcd: FakeEtcd, sto
     etcd.keepalives.append(KeepAlive(term=4, ttl_s=0))
     etcd.reads.append(Read(term=4))
     with pytest.raises(LeaseLost) as caught:
-        await store.renew(LEASE, timeout_s=2)
+        await store.renew(LEASE, timeout_s=PATIENCE_S)
     assert caught.value.lease_id == LEASE
 
 
 async def test_a_lease_that_only_a_deposed_leader_does_not_know_is_not_lost(etcd: FakeEtcd, store: Store) -> None:
     etcd.keepalives += [KeepAlive(term=4, ttl_s=0), KeepAlive(term=5, ttl_s=5)]
     etcd.reads += [Read(term=5), Read(term=5)]
-    assert await store.renew(LEASE, timeout_s=2) == 5
+    assert await store.renew(LEASE, timeout_s=PATIENCE_S) == 5
 
 
 async def test_renewals_share_one_stream(etcd: FakeEtcd, store: Store) -> None:
     for _ in range(3):
         etcd.keepalives.append(KeepAlive(term=4))
         etcd.reads.append(Read(term=4))
-        await store.renew(LEASE, timeout_s=2)
+        await store.renew(LEASE, timeout_s=PATIENCE_S)
     assert etcd.streams == 1
 
 
 async def test_after_a_renewal_without_an_answer_the_next_goes_to_another_server(opened: Open) -> None:
     async with FakeEtcd() as silent, FakeEtcd() as good:
         store = opened(f"etcd://{silent.address},{good.address}/p")
+        await connected(store, silent.address)
         silent.keepalives.append(KeepAlive(term=4, ttl_s=None))
         with pytest.raises(OutcomeUnknown, match=silent.address):
-            await store.renew(LEASE, timeout_s=0.3)
+            await store.renew(LEASE, timeout_s=1)
         good.keepalives.append(KeepAlive(term=4))
         good.reads.append(Read(term=4))
-        assert await store.renew(LEASE, timeout_s=2) == 5
+        assert await store.renew(LEASE, timeout_s=PATIENCE_S) == 5
         assert silent.asked == ["keepalive"]
 
 
 async def test_a_renewal_that_hangs_breaks_its_stream_so_that_no_late_answer_counts(
     etcd: FakeEtcd, store: Store
 ) -> None:
+    await connected(store, etcd.address)
     etcd.keepalives.append(KeepAlive(term=4, ttl_s=None))
     with pytest.raises(OutcomeUnknown):
-        await store.renew(LEASE, timeout_s=0.2)
+        await store.renew(LEASE, timeout_s=1)
+    assert etcd.asked == ["keepalive"]
     etcd.keepalives.append(KeepAlive(term=4))
     etcd.reads.append(Read(term=4))
-    await store.renew(LEASE, timeout_s=2)
+    await store.renew(LEASE, timeout_s=PATIENCE_S)
     assert etcd.streams == 2

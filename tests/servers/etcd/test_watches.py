@@ -14,7 +14,7 @@ from leasekit.store import Changed, Put, Resync, Store
 from support.proxy import Proxy
 from support.servers import EtcdCluster
 
-from .conftest import Open, metric, until
+from .conftest import PATIENCE_S, Open, metric, until
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def own() -> Iterator[EtcdCluster]:
 
 
 async def put(store: Store, key: str, value: bytes = b"1") -> int:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(2 * PATIENCE_S):
         while True:
             try:
-                committed = await store.transact([], [Put(key, value)], timeout_s=2)
+                committed = await store.transact([], [Put(key, value)], timeout_s=5)
             except (StoreUnavailable, OutcomeUnknown):
                 await asyncio.sleep(0.02)
             else:
@@ -36,8 +36,8 @@ async def put(store: Store, key: str, value: bytes = b"1") -> int:
                 return committed.revision
 
 
-async def first(watch: AsyncIterator[Changed | Resync], timeout_s: float = 8) -> Changed | Resync:
-    async with asyncio.timeout(timeout_s):
+async def first(watch: AsyncIterator[Changed | Resync]) -> Changed | Resync:
+    async with asyncio.timeout(PATIENCE_S):
         return await anext(watch)
 
 
@@ -103,7 +103,7 @@ async def test_no_change_is_lost_however_often_the_connection_breaks(
             put_at[f"k/{n}"] = await put(writer, f"k/{n}")
             if n % 20 == 10:
                 proxy.close_connections()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(told) < len(put_at) and not reading.done():
                 await asyncio.sleep(0.01)
         reading.cancel()
@@ -153,8 +153,9 @@ async def test_all_watches_share_one_stream(own: EtcdCluster, prefix: str, opene
     after = await put(store, "start")
     watches = [store.watch(f"key{n}", after=after) for n in range(30)]
     waiting = [asyncio.ensure_future(anext(watch)) for watch in watches]
+    # One more comes and goes when the stream has been quiet for a while.
     await until(lambda: metric(own, "etcd_debugging_mvcc_watcher_total") == 30)
-    assert metric(own, "etcd_debugging_mvcc_watch_stream_total") == 1
+    await until(lambda: metric(own, "etcd_debugging_mvcc_watch_stream_total") == 1)
     for n in range(30):
         await put(store, f"key{n}")
     assert [change.key for change in await asyncio.gather(*waiting) if isinstance(change, Changed)] == [
@@ -182,13 +183,16 @@ async def test_a_quiet_watch_stays_on_its_connection(etcd: EtcdCluster, prefix: 
         store = opened(etcd.url(prefix, endpoints=[proxy.address]))
         after = await put(store, "start")
         watch = store.watch("key", after=after)
+        before = proxy.bytes_received
         waiting = asyncio.ensure_future(anext(watch))
+        await until(lambda: proxy.bytes_received > before)  # the watch is there
         made = proxy.connections_made
+        await asyncio.sleep(1)
         before = proxy.bytes_received
         await asyncio.sleep(5)  # several times the pause after which the server is asked whether it is there
+        await until(lambda: proxy.bytes_received > before)  # it was asked, and answered
         assert not waiting.done()
         assert proxy.connections_made == made
-        assert proxy.bytes_received > before, "it was asked, and answered"
         change = await put(store, "key")
         assert (await waiting).revision == change
 
@@ -275,7 +279,7 @@ async def test_a_watch_from_the_future_of_a_lagging_server_is_no_gap(prefix: str
         await asyncio.sleep(0.05)
         cluster.resume(follower)
         change = await put(writer, "key")
-        told = await asyncio.wait_for(waiting, 8)
+        told = await asyncio.wait_for(waiting, PATIENCE_S)
         assert isinstance(told, Changed)
         assert told.revision == change
 
