@@ -10,8 +10,8 @@ import pytest
 
 from leasekit.backends.etcd import open_store
 from leasekit.store import Store
-from leasekit.testing.conformance import StoreConformance
 from leasekit.urls import parse
+from support.patient import PatientConformance
 from support.servers import EtcdCluster
 
 
@@ -22,7 +22,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[EtcdCluster]:
         yield cluster
 
 
-class TestEtcd(StoreConformance):
+class TestEtcd(PatientConformance):
     @pytest.fixture(autouse=True)
     def _on(self, server: EtcdCluster) -> None:
         self.server = server

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from leasekit.backends.memory import MemoryStore
 from leasekit.store import Store
-from leasekit.testing.conformance import StoreConformance
+from support.patient import PatientConformance
 
 
-class TestMemory(StoreConformance):
+class TestMemory(PatientConformance):
     async def open(self, prefix: str) -> Store:
         return MemoryStore("conformance", prefix=prefix)
 

@@ -10,8 +10,8 @@ import pytest
 
 from leasekit.backends.raft import open_store
 from leasekit.store import Store
-from leasekit.testing.conformance import StoreConformance
 from leasekit.urls import parse
+from support.patient import PatientConformance
 from support.servers import RaftCluster
 
 
@@ -22,7 +22,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[RaftCluster]:
         yield cluster
 
 
-class TestRaft(StoreConformance):
+class TestRaft(PatientConformance):
     @pytest.fixture(autouse=True)
     def _on(self, cluster: RaftCluster) -> None:
         self.cluster = cluster

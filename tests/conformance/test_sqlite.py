@@ -11,10 +11,10 @@ import pytest
 
 from leasekit.backends.sqlite import SqliteStore
 from leasekit.store import Store
-from leasekit.testing.conformance import StoreConformance
+from support.patient import PatientConformance
 
 
-class TestSqlite(StoreConformance):
+class TestSqlite(PatientConformance):
     @pytest.fixture(autouse=True)
     def _file(self, tmp_path: Path) -> None:
         self.path = tmp_path / "leases.db"

@@ -14,6 +14,8 @@ from leasekit.errors import OutcomeUnknown, StoreUnavailable
 from leasekit.store import Changed, Committed, Put, Resync, Store
 from leasekit.testing.faulty_watch import close_watch
 
+_LASTING_S = 60.0
+
 
 class Watching:
     """What a watch has told so far. The watch runs by itself until the `watching` block ends."""
@@ -128,6 +130,10 @@ class ConformanceBase:
     def ttl_of(self, store: Store) -> float:
         """The time to live to ask for."""
         return self.ttl_s if self.ttl_s is not None else max(1.0, store.capabilities.ttl_min_s)
+
+    def lasting_ttl_of(self, store: Store) -> float:
+        """A time to live that outlasts a test, also where everything takes long."""
+        return min(max(_LASTING_S, self.ttl_of(store)), store.capabilities.ttl_max_s)
 
     async def put(self, store: Store, key: str, value: bytes, lease_id: str | None = None) -> int:
         """Set a key, come what may; returns the revision."""

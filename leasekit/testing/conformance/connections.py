@@ -95,7 +95,7 @@ class ConnectionTests(ConformanceBase):
 
     async def test_a_closed_store_is_unavailable(self) -> None:
         async with self.client() as store:
-            lease = await store.grant(self.ttl_of(store), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             await store.aclose()
             for call in self._calls(store, lease.id).values():
                 with pytest.raises(StoreUnavailable):
@@ -103,7 +103,7 @@ class ConnectionTests(ConformanceBase):
 
     async def test_closing_revokes_nothing(self) -> None:
         async with self.clients(2) as [store, other]:
-            lease = await store.grant(max(10.0, self.ttl_of(store)), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             await self.put(store, "key", b"1", lease.id)
             await store.aclose()
             assert await self.value(other, "key") == b"1"
@@ -111,7 +111,7 @@ class ConnectionTests(ConformanceBase):
 
     async def test_data_survives_a_restart_where_declared(self) -> None:
         async with self.client() as store:
-            lease = await store.grant(max(15.0, self.ttl_of(store)), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             revision = await self.put(store, "bound", b"1", lease.id)
             await self.put(store, "free", b"1")
             await self.restart()
@@ -128,7 +128,7 @@ class ConnectionTests(ConformanceBase):
 
     async def test_no_request_outlasts_its_time_out(self) -> None:
         async with self.client() as store:
-            lease = await store.grant(max(30.0, self.ttl_of(store)), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             await self.put(store, "key", b"1")
             async with self.silenced():
                 for name, call in self._calls(store, lease.id).items():

@@ -14,7 +14,9 @@ from leasekit.testing.conformance.base import ConformanceBase
 from leasekit.testing.faults import Fault
 from leasekit.testing.faulty_store import FaultyStore
 
-_LATE_S = 0.1
+_LATE_S = 2.0
+"""How late a request is applied: what is done meanwhile must come before it."""
+_QUIET_S = 0.1
 
 
 class FaultTests(ConformanceBase):
@@ -62,7 +64,7 @@ class FaultTests(ConformanceBase):
         async with self._faulty() as store:
             store.inject(Fault.delay_reply(self.timeout_s), on="transact")
             with pytest.raises(OutcomeUnknown):
-                await store.transact([], [Put("key", b"1")], timeout_s=0.3)
+                await store.transact([], [Put("key", b"1")], timeout_s=min(_LATE_S, self.timeout_s / 2))
             assert await self.value(store, "key") == b"1"
 
     async def test_a_refused_request_was_not_applied(self) -> None:
@@ -74,7 +76,7 @@ class FaultTests(ConformanceBase):
 
     async def test_a_renewal_after_a_lost_reply_counts(self) -> None:
         async with self._faulty() as store:
-            lease = await store.grant(self.ttl_of(store), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             store.inject(Fault.lose_reply(), on="renew")
             with pytest.raises(OutcomeUnknown):
                 await store.renew(lease.id, timeout_s=self.timeout_s)
@@ -82,7 +84,7 @@ class FaultTests(ConformanceBase):
 
     async def test_a_revocation_whose_reply_was_lost_can_be_repeated(self) -> None:
         async with self._faulty() as store:
-            lease = await store.grant(self.ttl_of(store), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             await self.put(store, "key", b"1", lease.id)
             store.inject(Fault.lose_reply(), on="revoke")
             with pytest.raises(OutcomeUnknown):
@@ -92,7 +94,7 @@ class FaultTests(ConformanceBase):
 
     async def test_a_late_put_on_a_lease_that_ended_meanwhile_leaves_no_key(self) -> None:
         async with self._faulty() as store:
-            lease = await store.grant(self.ttl_of(store), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             store.inject(Fault.apply_late(_LATE_S), on="transact")
             with pytest.raises(OutcomeUnknown):
                 await store.transact([], [Put("key", b"1", lease.id)], timeout_s=self.timeout_s)
@@ -119,7 +121,7 @@ class FaultTests(ConformanceBase):
             async with self.watching(store, "key", after=after) as seen:
                 store.stall_watches()
                 await self.put(store, "key", b"1")
-                await asyncio.sleep(_LATE_S)
+                await asyncio.sleep(_QUIET_S)
                 assert seen.events == []
                 store.resume_watches()
                 await seen.told("key", b"1", since=after)

@@ -213,7 +213,7 @@ class TransactionTests(ConformanceBase):
 
     async def test_a_put_on_a_dead_lease_applies_nothing(self) -> None:
         async with self.client() as store:
-            lease = await store.grant(self.ttl_of(store), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             await store.revoke(lease.id, timeout_s=self.timeout_s)
             await self.put(store, "key", b"1")
             ops: list[Op] = [Put("first", b"1"), Put("bound", b"1", lease.id), Delete("key")]

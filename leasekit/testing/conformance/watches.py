@@ -31,7 +31,7 @@ class WatchTests(ConformanceBase):
 
     async def test_what_is_told_is_what_a_read_shows(self) -> None:
         async with self.clients(2) as [store, other]:
-            lease = await store.grant(max(30.0, self.ttl_of(store)), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             after = await self.revision(store)
             async with self.watching(other, "a/", prefix=True, after=after) as seen:
                 await self.put(store, "a/key", b"1", lease.id)
@@ -109,7 +109,7 @@ class WatchTests(ConformanceBase):
 
     async def test_a_revoked_lease_is_told_for_each_of_its_keys(self) -> None:
         async with self.clients(2) as [store, other]:
-            lease = await store.grant(self.ttl_of(store), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             after = (await self.commit(store, Put("q/a", b"1", lease.id), Put("q/b", b"1", lease.id))).revision
             async with self.watching(other, "q/", prefix=True, after=after) as seen:
                 await store.revoke(lease.id, timeout_s=self.timeout_s)
@@ -130,7 +130,7 @@ class WatchTests(ConformanceBase):
 
     async def test_a_watch_of_a_key_that_is_gone_already_says_so(self) -> None:
         async with self.client() as store:
-            lease = await store.grant(self.ttl_of(store), timeout_s=self.timeout_s)
+            lease = await store.grant(self.lasting_ttl_of(store), timeout_s=self.timeout_s)
             after = await self.put(store, "key", b"1", lease.id)
             await store.revoke(lease.id, timeout_s=self.timeout_s)
             async with self.watching(store, "key", after=after) as seen:

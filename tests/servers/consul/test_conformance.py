@@ -10,8 +10,8 @@ import pytest
 
 from leasekit.backends.consul import open_store
 from leasekit.store import Put, Store
-from leasekit.testing.conformance import StoreConformance
 from leasekit.urls import parse
+from support.patient import PatientConformance
 from support.servers import ConsulCluster
 
 
@@ -22,7 +22,7 @@ def server() -> Iterator[ConsulCluster]:
         yield cluster
 
 
-class TestConsul(StoreConformance):
+class TestConsul(PatientConformance):
     @pytest.fixture(autouse=True)
     def _on(self, server: ConsulCluster) -> None:
         self.server = server
