@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leasekit import urls
 from leasekit.cli import exit_codes
 from leasekit.cli.demo_stage import Stage, Worker
 from leasekit.cli.options import Settings, store_options
 from leasekit.cli.session import Session
 from leasekit.cli.signals import Interrupted, Signals
-from leasekit.errors import ConfigError
+from leasekit.errors import ConfigError, OutcomeUnknown, StoreUnavailable
 from leasekit.fencing import SqlFence
-from leasekit.store import Delete
+from leasekit.store import Delete, Put
 
 if TYPE_CHECKING:
     from leasekit.cli.raft.demo import Members
@@ -35,6 +36,8 @@ READY_TIMEOUT_S = 30.0
 FIRST_TIMEOUT_S = 10.0
 HANDOVER_TIMEOUT_S = 10.0
 BEYOND_BOUND_S = 5.0
+_PAUSE_TRIES = 50
+_OTHERS_WRITE_WITHIN_S = 0.5
 
 
 @click.command()
@@ -90,7 +93,7 @@ def _play(store: Session, url: str, folder: Path, members: Members | None) -> bo
     ttl_s = _ttl_s(store)
     bound_s = capabilities.expires_within_s(ttl_s)
     database_file = folder / "work.db"
-    with closing(sqlite3.connect(database_file)) as database:
+    with closing(sqlite3.connect(database_file, timeout=_OTHERS_WRITE_WITHIN_S)) as database:
         database.execute("CREATE TABLE line (number INTEGER PRIMARY KEY, token INTEGER, worker TEXT)")
         SqlFence("lines").create_table(database)
         database.commit()
@@ -100,7 +103,11 @@ def _play(store: Session, url: str, folder: Path, members: Members | None) -> bo
                     members.introduce(stage)
                 _introduce(stage, store.connection.url, ttl_s, bound_s)
                 lose_member = None if members is None else partial(members.lose_leader, stage, ttl_s=ttl_s)
-                measured = _scenes(stage, bound_s, lose_member)
+
+                def at_work(worker: Worker) -> bool:
+                    return _has_line_to_write(worker, database) and _others_can_write(store, url, stage.election)
+
+                measured = _scenes(stage, bound_s, lose_member, at_work)
             finally:
                 stage.end_all()
                 _clean_up(store, stage.election)
@@ -137,9 +144,13 @@ def _introduce(stage: Stage, url: str, ttl_s: float, bound_s: float) -> None:
 
 
 def _scenes(
-    stage: Stage, bound_s: float, lose_member: Callable[[Worker], tuple[str, float]] | None
+    stage: Stage,
+    bound_s: float,
+    lose_member: Callable[[Worker], tuple[str, float]] | None,
+    at_work: Callable[[Worker], bool],
 ) -> list[tuple[str, float]]:
-    """The misfortunes; returns how long each left the place empty."""
+    """The misfortunes; returns how long each left the place empty. `at_work`: whether a worker that was paused is about
+    to write, and holds nothing that others wait for."""
     patience_s = bound_s + BEYOND_BOUND_S
     leader = stage.wait_for("elected", FIRST_TIMEOUT_S).worker
     stage.look_on(LOOK_ON_S)
@@ -150,10 +161,9 @@ def _scenes(
     leader.kill()
     elected = stage.wait_for("elected", patience_s)
     measured.append((f"{leader.name} killed", stage.since_act_s(elected.at)))
-    leader = elected.worker
     stage.look_on(LOOK_ON_S)
 
-    paused = _pause_at_work(stage, leader)
+    paused = _pause_at_work(stage, stage.leader or elected.worker, at_work)
     elected = stage.wait_for("elected", patience_s)
     measured.append((f"{paused.name} paused", stage.since_act_s(elected.at)))
     leader = elected.worker
@@ -163,6 +173,7 @@ def _scenes(
     stage.wait_for("refused", patience_s, by=paused)
     stage.wait_for("lost", patience_s, by=paused)
     stage.look_on(LOOK_ON_S)
+    leader = stage.leader or leader
 
     stage.act(f"kill -TERM {leader.name}: it finishes its line and resigns")
     leader.terminate()
@@ -173,12 +184,39 @@ def _scenes(
     return measured
 
 
-def _pause_at_work(stage: Stage, leader: Worker) -> Worker:
-    stage.forget()
-    stage.wait_for("computing", HANDOVER_TIMEOUT_S, by=leader)
-    stage.act(f"kill -STOP {leader.name}, between its look at the leadership and its write")
-    leader.pause()
-    return leader
+def _pause_at_work(stage: Stage, leader: Worker, at_work: Callable[[Worker], bool]) -> Worker:
+    for _ in range(_PAUSE_TRIES):
+        stage.forget()
+        stage.wait_for("computing", HANDOVER_TIMEOUT_S, by=leader)
+        leader.pause()
+        if at_work(leader):
+            stage.act(f"kill -STOP {leader.name}, between its look at the leadership and its write")
+            return leader
+        leader.resume()
+    raise StoreUnavailable(f"{leader.name} was never met between its look at the leadership and its write")
+
+
+def _has_line_to_write(worker: Worker, database: sqlite3.Connection) -> bool:
+    """Whether the line that it last said it works on is not there yet. On a busy machine the pause may come late."""
+    try:
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:  # it was stopped while it writes
+        return False
+    (written,) = database.execute("SELECT count(*) FROM line WHERE worker = ?", (worker.name,)).fetchone()
+    database.rollback()
+    return bool(written < worker.begun)
+
+
+def _others_can_write(store: Session, url: str, election: str) -> bool:
+    """Over a file, a process that is stopped in the middle of a transaction keeps all others from writing."""
+    if urls.parse(url).scheme != "sqlite":
+        return True
+    put = Put(f"{election}/free", b"")
+    try:
+        store.run(store.connection.store.transact((), (put,), timeout_s=_OTHERS_WRITE_WITHIN_S))
+    except (StoreUnavailable, OutcomeUnknown):
+        return False
+    return True
 
 
 def _clean_up(store: Session, election: str) -> None:

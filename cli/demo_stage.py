@@ -29,6 +29,8 @@ class Worker:
         self.name = name
         self.colour = colour
         self.lines = 0
+        self.begun = 0
+        """How many lines it has begun to work on, without what was refused."""
         self._partial = b""
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "leasekit.cli.demo_worker", name, *arguments],
@@ -55,7 +57,10 @@ class Worker:
         self._process.kill()
 
     def pause(self) -> None:
+        """Returns when it has stopped: until then it may still act."""
         self._process.send_signal(signal.SIGSTOP)
+        if self._process.poll() is None and hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
@@ -202,11 +207,15 @@ class Stage:
             case "elected":
                 self.leader = worker
                 text = f"elected, token {details['token']}"
+            case "computing":
+                worker.begun += 1
+                return
             case "wrote":
                 worker.lines += 1
                 text = f"wrote line {worker.lines}"
             case "refused":
                 self.refused += 1
+                worker.begun -= 1
                 text = f"WRITE REFUSED: its token is {details['token']}, the highest seen is {details['highest']}"
             case "lost":
                 text = f"knows that its leadership is over: {details['reason']}"

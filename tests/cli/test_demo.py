@@ -11,25 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from support.children import pids_with
 from support.command import Command, Running
 from support.servers import EtcdCluster
+
+GONE_WITHIN_S = 30.0
 
 
 def workers_of(demo: Running) -> list[int]:
     """The demo's worker processes that still run."""
-    mark = f"leasekit-demo-{demo.pid}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and mark in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+    return pids_with(f"leasekit-demo-{demo.pid}")
 
 
 def all_gone(demo: Running) -> bool:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + GONE_WITHIN_S
     while workers_of(demo):
         if time.monotonic() > give_up:
             return False
@@ -51,7 +46,10 @@ def start(cli: Command, folder: Path, *arguments: str) -> Running:
 
 def check_story(told: str) -> None:
     """Four leaderships, three ends of them, each measured, and one refused write."""
-    assert len(re.findall(r"elected, token \d+", told)) == 4
+    # Of each that ended otherwise than by a kill or a resignation its holder comes to know. On a busy machine that may
+    # be more than the one that was paused: the leases are short.
+    over = told.count("knows that its leadership is over")
+    assert len(re.findall(r"elected, token \d+", told)) == 3 + over >= 4
     acts = re.findall(r"--- kill (-\w+)", told)
     assert acts == ["-9", "-STOP", "-CONT", "-TERM"]
     assert "WRITE REFUSED" in told
@@ -112,7 +110,7 @@ def test_however_it_ends_no_member_is_left(cli_without_store: Command, folder: P
     demo.signal(end)
     demo.end()
     assert all_gone(demo)
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + GONE_WITHIN_S
     while members_in(folder):
         assert time.monotonic() < give_up
         time.sleep(0.02)
