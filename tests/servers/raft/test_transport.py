@@ -25,9 +25,9 @@ from leasekit.backends.raft.requests import (
     Request,
     Response,
 )
-from leasekit.backends.raft.transport import Client, Identity, Listener, PeerLinks, Security
-from leasekit.backends.raft.transport.incoming import HELLO_S
+from leasekit.backends.raft.transport import Client, Identity, Listener, PeerLinks, Security, incoming
 from leasekit.backends.raft.transport.outbox import Outbox
+from leasekit.backends.raft.transport.outgoing import NoConnection
 from leasekit.backends.raft.wire import Codec, Hello, Purpose, Rejected, Welcome
 from leasekit.store import Changed, Committed
 from leasekit.store import Entry as KeyEntry
@@ -35,6 +35,7 @@ from support.raft_certificates import Authority
 from support.raft_versions import NEWER_CODEC
 
 _CLUSTER = "cluster"
+_PATIENCE_S = 30.0
 
 
 class Recorder:
@@ -63,7 +64,7 @@ class Recorder:
         self._news.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(_PATIENCE_S):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
@@ -94,7 +95,7 @@ class Member:
 
 
 async def _eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(_PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -126,7 +127,7 @@ class Raw:
         self._bodies: list[bytes] = []
 
     async def body(self) -> bytes | None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(_PATIENCE_S):
             while not self._bodies:
                 try:
                     data = await self.reader.read(65536)
@@ -230,25 +231,42 @@ async def test_who_left_the_membership_is_not_connected_to_any_more() -> None:
         assert b.handler.messages == []
 
 
-async def test_an_unreachable_member_is_complained_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    async with members("a", "b") as [_, b]:
+async def test_an_unreachable_member_is_complained_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members("a", "b") as [a, b]:
+        # On a busy machine the first attempts may fail as well, and be said.
+        await a.connected("b")
+        caplog.clear()
+        attempts = _attempts(a.links, monkeypatch)
         await b.listener.aclose()
-        await _eventually(lambda: bool(caplog.records))
-        await asyncio.sleep(0.5)  # several attempts
-        assert [(record.name, record.levelname) for record in caplog.records] == [("leasekit.raft", "WARNING")]
-        assert "member b at 127.0.0.1" in caplog.text
+        await _eventually(lambda: len(attempts) >= 4)
+        said = [record for record in caplog.records if "member b at 127.0.0.1" in record.getMessage()]
+        assert [(record.name, record.levelname) for record in said] == [("leasekit.raft", "WARNING")]
+
+
+def _attempts(links: PeerLinks, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Why each attempt to connect fails, from now on."""
+    failed: list[str] = []
+    complain = links.complain
+
+    def noting(who: str, error: NoConnection) -> None:
+        complain(who, error)
+        failed.append(str(error))
+
+    monkeypatch.setattr(links, "complain", noting)
+    return failed
 
 
 async def test_a_link_to_another_cluster_is_refused_on_both_sides_and_said_once(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with members("a") as [a], members("b") as [b]:
         stray = PeerLinks(Identity("a", "elsewhere"), random=random.Random(1))
+        attempts = _attempts(stray, monkeypatch)
         stray.update(Membership(voters={"b": b.address}))
-        await _eventually(lambda: len(caplog.records) >= 2)
-        await asyncio.sleep(0.5)
-        assert len(caplog.records) == 2
-        assert all("elsewhere" in record.getMessage() for record in caplog.records)
+        await _eventually(lambda: sum("elsewhere" in attempt for attempt in attempts) >= 4)
+        assert sum("elsewhere" in record.getMessage() for record in caplog.records) == 2
         assert stray.connected() == set()
         await stray.aclose()
         await _serves(a)
@@ -333,9 +351,11 @@ async def test_two_versions_of_the_messages_work_side_by_side() -> None:
 
 
 async def test_silence_is_not_waited_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leasekit.backends.raft.transport.incoming.HELLO_S", 0.1)
-    async with members("a") as [a], raw(a) as silent:
-        assert await silent.closed()
+    async with members("a") as [a]:
+        with monkeypatch.context() as patch:
+            patch.setattr(incoming, "HELLO_S", 0.1)
+            async with raw(a) as silent:
+                assert await silent.closed()
         await _serves(a)
 
 
@@ -358,7 +378,9 @@ async def test_fuzzed_bytes_end_their_own_connection_alone(caplog: pytest.LogCap
         await a.handler.until(lambda: bool(a.handler.requests))
         await b.connected("a")
         assert a.handler.messages == []
-        assert len(caplog.records) <= 3, "each kind of trouble is said once"
+        # What members say of each other, on a busy machine, does not count.
+        said = [record for record in caplog.records if record.getMessage().startswith(("127.0.0.1:", "member x "))]
+        assert len(said) <= 3, "each kind of trouble is said once"
         await _serves(a)
 
 
@@ -410,11 +432,12 @@ async def test_one_client_too_many_is_refused_until_another_leaves() -> None:
         await _serves(a)
 
 
-async def test_strangers_cannot_keep_members_out() -> None:
+async def test_strangers_cannot_keep_members_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody is hung up on because of its silence here.
+    monkeypatch.setattr(incoming, "HELLO_S", 100 * _PATIENCE_S)
     async with members("a", max_strangers=3) as [a], AsyncExitStack() as stack:
         strangers = [await stack.enter_async_context(raw(a)) for _ in range(10)]
-        async with asyncio.timeout(HELLO_S / 2):
-            assert await strangers[0].closed(), "the oldest goes first"
+        assert await strangers[0].closed(), "the oldest goes first"
         async with raw(a) as member:
             assert isinstance(await member.hello(purpose=Purpose.MEMBER, member="b"), Welcome)
 
@@ -440,7 +463,7 @@ async def test_who_reads_no_answers_is_read_no_further() -> None:
         big = KeyEntry("k", bytes(1_000_000), 1, 1, None)
         a.handler.answer = lambda request: Done(id=request.id, result=Committed(1, ((big,),)))
         await client.hello()
-        asked = 300
+        asked = 150
         for number in range(asked):
             client.say(wire.encode_request(Propose(id=number, command=bytes(100_000))))
         await a.handler.until(lambda: len(a.handler.requests) >= 3)
@@ -499,13 +522,18 @@ async def test_a_stuck_member_costs_bounded_memory() -> None:
         await a.connected("b")
         entries = (Entry(1, 1, EntryKind.COMMAND, bytes(1_000_000)),)
         append = Append(sender="a", to="b", term=1, previous_index=0, previous_term=0, entries=entries, commit=0)
-        line = a.links._links["b"]._line
-        assert line is not None
-        for _ in range(200):
-            a.links.send(append)
-            await asyncio.sleep(0)
-            assert line.outbox.bytes <= 17_000_000
-        assert line.outbox.dropped > 100
+        link, dropped = a.links._links["b"], 0
+        async with asyncio.timeout(_PATIENCE_S):
+            while dropped <= 100:
+                # Given up after 3 s and connected anew, should this take so long.
+                if (line := link._line) is None:
+                    await asyncio.sleep(0.005)
+                    continue
+                for _ in range(20):
+                    a.links.send(append)
+                    assert line.outbox.bytes <= 17_000_000
+                dropped = line.outbox.dropped
+                await asyncio.sleep(0)
         stuck.set()
         server.close()
         await server.wait_closed()
@@ -631,7 +659,7 @@ async def test_a_plain_connection_to_a_tls_port_is_refused(authority: Authority)
         async with raw(a) as plain:
             plain.say(wire.encode_handshake(Hello(oldest=1, newest=1, cluster="", purpose=Purpose.CLIENT)))
             # Perhaps an alert comes back, which is no frame of this protocol.
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(_PATIENCE_S):
                 while await plain.reader.read(100):
                     pass
         async with raw(a, _client_tls(authority, "client.example")) as client:
@@ -639,14 +667,14 @@ async def test_a_plain_connection_to_a_tls_port_is_refused(authority: Authority)
 
 
 async def test_a_member_whose_certificate_is_for_another_host_is_not_connected_to(
-    authority: Authority, caplog: pytest.LogCaptureFixture
+    authority: Authority, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     security = {"a": _security(authority, "127.0.0.1", "a"), "b": _security(authority, "b.example", "b")}
     async with members("a", "b", security=security) as [a, _]:
-        await _eventually(lambda: "certificate verify failed" in caplog.text)
-        await asyncio.sleep(0.3)
+        attempts = _attempts(a.links, monkeypatch)
+        await _eventually(lambda: sum("certificate verify failed" in attempt for attempt in attempts) >= 3)
         assert a.links.connected() == set()
-        assert sum("member b at" in record.getMessage() for record in caplog.records) == 1
+        assert sum("certificate verify failed" in record.getMessage() for record in caplog.records) == 1
 
 
 async def test_a_stalled_handshake_does_not_hold_up_others(authority: Authority) -> None:
