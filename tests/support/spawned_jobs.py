@@ -14,9 +14,10 @@ from typing import NoReturn
 import leasekit
 
 STORE = "memory://spawned-jobs"
-TTL_S = 10.0
+TTL_S = 15.0
 """Long enough for a busy machine to start a process in."""
-SHORT_TTL_S = 4.0
+RENEWED_TTL_S = 9.0
+"""Renewed every third of it."""
 
 
 class Unsendable:
@@ -30,10 +31,13 @@ def whoami(greeting: str) -> tuple[str, int, int, bool]:
     return greeting, leadership.token, os.getpid(), leadership.valid
 
 
-@leasekit.singleton("outlives", store=STORE, ttl_s=SHORT_TTL_S, stop="process")
-def outlives_its_first_deadline() -> bool:
-    time.sleep(SHORT_TTL_S * 1.2)
-    return leasekit.current().valid
+@leasekit.singleton("renewed", store=STORE, ttl_s=RENEWED_TTL_S, stop="process")
+def hears_of_a_renewal() -> bool:
+    leadership = leasekit.current()
+    first = leadership.tenure.deadline
+    while leadership.tenure.deadline == first:
+        time.sleep(0.01)
+    return leadership.valid
 
 
 @leasekit.singleton("fails", store=STORE, ttl_s=TTL_S, stop="process")

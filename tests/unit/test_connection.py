@@ -92,7 +92,8 @@ def test_closing_ends_in_time_though_the_store_hangs(timeout_s: float) -> None:
     faulty.order("go_down", silent=True)
     began = time.monotonic()
     faulty.store.close(timeout_s=timeout_s)
-    assert time.monotonic() - began < timeout_s + 1.5
+    # A machine that is busy may hold it up for a while; what hung would take the 5 s of a release, or the lease's 15.
+    assert time.monotonic() - began < timeout_s + 3
     assert {leadership.reason for leadership in leaderships} == {LossReason.CLOSED}
 
 
@@ -109,7 +110,7 @@ def test_closing_lets_others_lead_at_once() -> None:
         while len(leasekit.Election("reports", other).candidates()) < 2:
             time.sleep(0.01)
         store.close()
-        successor = outcome.result(5)
+        successor = outcome.result(30)  # half the ttl
         assert leadership.reason is LossReason.CLOSED
         assert successor.token > leadership.token
 
@@ -143,7 +144,7 @@ async def test_closing_goes_on_when_whoever_waits_for_it_is_cancelled() -> None:
     async with aio.connect(url) as elsewhere:
         leadership = await aio.Election("reports", store, ttl_s=60).campaign()
         hold = threading.Event()
-        engine.get().call(hold.wait, 10)
+        engine.get().call(hold.wait, 30)
         closing = asyncio.ensure_future(store.close())
         await asyncio.sleep(0)
         closing.cancel()
@@ -151,5 +152,5 @@ async def test_closing_goes_on_when_whoever_waits_for_it_is_cancelled() -> None:
         assert closing.cancelled()
         hold.set()
         # Long before its lease runs out.
-        async with aio.Election("reports", elsewhere, ttl_s=60).campaign(timeout_s=20):
+        async with aio.Election("reports", elsewhere, ttl_s=60).campaign(timeout_s=30):
             assert not leadership.valid

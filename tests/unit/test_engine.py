@@ -15,6 +15,8 @@ import pytest
 
 from leasekit import engine
 
+LONG_S = 30.0
+
 
 async def value(of: str) -> str:
     await asyncio.sleep(0)
@@ -28,7 +30,7 @@ async def for_ever(cancelled: threading.Event) -> None:
         cancelled.set()
 
 
-def python(code: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+def python(code: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
     """A process of its own, which must end by itself."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout_s, check=False)
 
@@ -73,7 +75,7 @@ def test_abandoned_work_is_cancelled() -> None:
     outcome = engine.get().submit(for_ever(cancelled))
     engine.get().run(value("the other has begun"))
     engine.get().abandon(outcome)
-    assert cancelled.wait(5)
+    assert cancelled.wait(LONG_S)
 
 
 def test_work_abandoned_before_it_began_never_begins() -> None:
@@ -110,7 +112,7 @@ def test_a_result_that_comes_in_spite_of_the_cancellation_is_discarded() -> None
     outcome = engine.get().submit(stubborn())
     engine.get().run(value("the other has begun"))
     engine.get().abandon(outcome, lambda result: discarded.set() if result == "won" else None)
-    assert discarded.wait(5)
+    assert discarded.wait(LONG_S)
 
 
 def test_a_result_that_was_told_is_the_caller_s_alone() -> None:
@@ -122,14 +124,14 @@ def test_a_result_that_was_told_is_the_caller_s_alone() -> None:
 
     def hold() -> None:
         later.set()
-        go_on.wait(10)
+        go_on.wait(LONG_S)
 
     async def work() -> Result:
         asyncio.get_running_loop().call_soon(hold)
         return Result()
 
     told = weakref.ref(engine.get().run(work()))
-    assert later.wait(10)
+    assert later.wait(LONG_S)
     try:
         assert told() is None
     finally:
@@ -148,11 +150,11 @@ def test_what_is_being_finished_is_heard_of_when_the_process_ends() -> None:
     another = engine.Engine()
     try:
         outcome = another.finish(work())
-        assert started.wait(10)
+        assert started.wait(LONG_S)
         assert another.finishing == [outcome]
         another.hush()
         another.call(go_on.set)
-        assert outcome.result(10) == "done"
+        assert outcome.result(LONG_S) == "done"
         assert another.finishing == []
     finally:
         another.stop()
@@ -185,16 +187,15 @@ def test_an_interrupt_while_waiting_cancels_the_work() -> None:
         "try:\n"
         "    engine.get().run(work())\n"
         "except KeyboardInterrupt:\n"
-        "    assert cancelled.wait(5)\n"
+        "    assert cancelled.wait(30)\n"
         "    print('interrupted')\n"
     )
     assert (ended.stdout, ended.stderr) == ("interrupted\n", "")
 
 
 def test_a_process_with_leaderships_campaigns_and_observers_ends_quickly_and_without_a_word() -> None:
-    began = time.monotonic()
     ended = python(
-        "import leasekit, threading\n"
+        "import leasekit, threading, time\n"
         "store = leasekit.connect('memory://')\n"
         "leadership = leasekit.Election('reports', store, id='a').campaign()\n"
         "waiting = leasekit.Election('reports', store, id='b')\n"
@@ -204,9 +205,10 @@ def test_a_process_with_leaderships_campaigns_and_observers_ends_quickly_and_wit
         "threading.Thread(target=lambda: list(observer), daemon=True).start()\n"
         "while len(waiting.candidates()) < 2: pass\n"
         "leadership.add_lost_callback(lambda reason: print(reason))\n"
+        "print(time.monotonic(), flush=True)\n"
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - float(ended.stdout.split()[0]) < 15
 
 
 def test_what_is_held_at_exit_is_given_back() -> None:

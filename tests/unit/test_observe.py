@@ -17,6 +17,8 @@ from leasekit.errors import ConfigError, ProtocolError, StoreUnavailable
 from leasekit.store import Put
 from support.faulty import Faulty
 
+LONG_S = 30.0
+
 
 @pytest.fixture
 def faulty() -> Iterator[Faulty]:
@@ -71,7 +73,7 @@ def test_what_comes_to_the_same_is_told_once(faulty: Faulty) -> None:
         time.sleep(0.2)
         assert told == []
         observer.close()
-        waiting.join(5)
+        waiting.join(LONG_S)
 
 
 def test_closing_ends_the_iteration_in_another_thread(faulty: Faulty) -> None:
@@ -82,7 +84,7 @@ def test_closing_ends_the_iteration_in_another_thread(faulty: Faulty) -> None:
     while not seen:
         time.sleep(0.01)
     observer.close()
-    iterating.join(5)
+    iterating.join(LONG_S)
     assert not iterating.is_alive()
     assert seen == [None]
     assert list(observer) == []
@@ -110,7 +112,7 @@ def test_an_observer_that_nobody_refers_to_stops_watching(faulty: Faulty) -> Non
         time.sleep(0.01)
     del observer
     gc.collect()
-    end = time.monotonic() + 10
+    end = time.monotonic() + LONG_S
     while faulty.network._watches:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -120,7 +122,7 @@ async def test_an_observer_cancelled_before_it_heard_that_it_began_stops_watchin
     observer = aio.Election("reports", aio.ConnectedStore(faulty.store.connection)).observe()
     first = asyncio.ensure_future(anext(observer))
     await asyncio.sleep(0)
-    end = time.monotonic() + 10
+    end = time.monotonic() + LONG_S
     while not faulty.network._watches:  # without a turn of this loop, so that the answer is still on its way
         assert time.monotonic() < end
         time.sleep(0.01)  # noqa: ASYNC251
@@ -140,14 +142,14 @@ async def test_what_did_not_arrive_since_the_wait_for_it_was_cancelled_is_told_a
         await asyncio.sleep(0)
         leadership = election.campaign()
         assert observer._observation is not None
-        end = time.monotonic() + 10
+        end = time.monotonic() + LONG_S
         while observer._observation._told == (None,):  # likewise
             assert time.monotonic() < end
             time.sleep(0.01)  # noqa: ASYNC251
         second.cancel()
         await asyncio.wait([second])
         assert second.cancelled()
-        assert token(await asyncio.wait_for(anext(observer), 10)) == leadership.token
+        assert token(await asyncio.wait_for(anext(observer), LONG_S)) == leadership.token
         leadership.resign()
 
 
@@ -198,4 +200,4 @@ async def test_to_observe_over_a_connection_that_was_closed_is_an_error(faulty: 
     election = aio.Election("reports", aio.ConnectedStore(faulty.store.connection))
     faulty.store.close()
     with pytest.raises(ConfigError, match="was closed"):
-        await asyncio.wait_for(anext(election.observe()), 10)
+        await asyncio.wait_for(anext(election.observe()), LONG_S)

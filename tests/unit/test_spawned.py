@@ -24,7 +24,7 @@ def test_the_function_runs_in_another_process_under_the_same_leadership() -> Non
 
 
 def test_renewals_reach_the_process() -> None:
-    assert jobs.outlives_its_first_deadline() is True
+    assert jobs.hears_of_a_renewal() is True
 
 
 def test_an_error_is_raised_here() -> None:
