@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -14,6 +15,9 @@ from leasekit.urls import parse
 from support.servers import ConsulCluster
 
 Open = Callable[[str], ConsulStore]
+
+PATIENCE_S = 30.0
+"""What a busy machine may take for anything. Nothing lasts so long, save what fails."""
 
 
 @pytest.fixture
@@ -40,14 +44,19 @@ def store(opened: Open, consul: ConsulCluster, prefix: str) -> ConsulStore:
 
 async def commit(store: ConsulStore, *ops: Op, compares: tuple[Compare, ...] = ()) -> Committed:
     """A transaction that has to be granted."""
-    committed = await store.transact(compares, ops, timeout_s=5)
+    committed = await store.transact(compares, ops, timeout_s=PATIENCE_S)
     assert committed is not None
     return committed
 
 
 def session(cluster: ConsulCluster, session_id: str, server: int = 0) -> dict[str, object] | None:
     """What Consul says of a session; None if it knows of none."""
-    status, body = cluster.http("GET", f"/v1/session/info/{session_id}?consistent", server=server)
-    assert status == 200, body
+    give_up_s = time.monotonic() + PATIENCE_S
+    while True:
+        status, body = cluster.http("GET", f"/v1/session/info/{session_id}?consistent", server=server)
+        if status == 200:
+            break
+        assert status >= 500 and time.monotonic() < give_up_s, body  # they are electing a leader
+        time.sleep(0.05)
     found: list[dict[str, object]] = json.loads(body)
     return found[0] if found else None
