@@ -29,7 +29,11 @@ pytestmark = [
 ]
 
 
-def in_child(work: Callable[[], object], *, timeout_s: float = 20) -> None:
+TTL_S = 6.0
+LONG_S = 30.0
+
+
+def in_child(work: Callable[[], object], *, timeout_s: float = LONG_S) -> None:
     """Do `work` in a fork of this process. A failure there fails the test, and a hang does too."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -49,6 +53,14 @@ def in_child(work: Callable[[], object], *, timeout_s: float = 20) -> None:
     assert said == "ok", said or f"the child hung or died: status {status}"
 
 
+def renewed(leadership: leasekit.Leadership) -> bool:
+    """Wait for its next renewal; False if it is lost first."""
+    before = leadership.tenure.deadline
+    while before is not None and leadership.tenure.deadline == before:
+        time.sleep(0.01)
+    return leadership.valid
+
+
 @pytest.fixture(params=["sqlite", "consul", "raft"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> str:
     if request.param == "sqlite":
@@ -58,7 +70,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> str:
 
 
 def test_the_parent_keeps_its_leadership_and_the_child_has_none(url: str) -> None:
-    with leasekit.connect(url) as store, leasekit.Election("reports", store, ttl_s=3).campaign() as leadership:
+    with leasekit.connect(url) as store, leasekit.Election("reports", store, ttl_s=TTL_S).campaign() as leadership:
 
         def child() -> None:
             assert not leadership.valid
@@ -76,15 +88,15 @@ def test_the_parent_keeps_its_leadership_and_the_child_has_none(url: str) -> Non
             leadership.resign()
 
         in_child(child)
-        assert leadership.wait_lost(3) is None
+        assert renewed(leadership)
         leader = leasekit.Election("reports", store).leader()
         assert leader is not None
         assert leader.token == leadership.token
 
 
 def test_the_inherited_connection_works_in_the_child_with_a_store_of_its_own(url: str) -> None:
-    with leasekit.connect(url) as store, leasekit.Election("reports", store, ttl_s=3).campaign() as leadership:
-        inherited = leasekit.Election("reports", store, ttl_s=3)
+    with leasekit.connect(url) as store, leasekit.Election("reports", store, ttl_s=TTL_S).campaign() as leadership:
+        inherited = leasekit.Election("reports", store, ttl_s=TTL_S)
         before = inherited.id
         thread = engine.get()
 
@@ -95,7 +107,7 @@ def test_the_inherited_connection_works_in_the_child_with_a_store_of_its_own(url
             assert leader is not None
             assert leader.token == leadership.token
             assert inherited.try_campaign() is None
-            with leasekit.Election("others", store, ttl_s=3).campaign(timeout_s=10) as own:
+            with leasekit.Election("others", store, ttl_s=TTL_S).campaign(timeout_s=LONG_S) as own:
                 assert own.valid
             assert engine.get() is not thread
             store.close()
@@ -106,7 +118,7 @@ def test_the_inherited_connection_works_in_the_child_with_a_store_of_its_own(url
 
 
 def test_the_child_can_connect_anew(url: str) -> None:
-    with leasekit.connect(url) as store, leasekit.Election("reports", store, ttl_s=3).campaign() as leadership:
+    with leasekit.connect(url) as store, leasekit.Election("reports", store, ttl_s=TTL_S).campaign() as leadership:
 
         def child() -> None:
             with leasekit.connect(url) as anew:
@@ -120,31 +132,31 @@ def test_the_child_can_connect_anew(url: str) -> None:
 
 def test_loading_an_application_before_the_fork_is_safe(url: str) -> None:
     store = leasekit.connect(url)
-    election = leasekit.Election("preloaded", store, ttl_s=3)
+    election = leasekit.Election("preloaded", store, ttl_s=TTL_S)
 
-    @leasekit.singleton("job", store=store, ttl_s=3)
+    @leasekit.singleton("job", store=store, ttl_s=TTL_S)
     def job() -> int:
         return leasekit.current().token
 
     def child() -> None:
-        with election.campaign(timeout_s=15) as leadership:
+        with election.campaign(timeout_s=LONG_S) as leadership:
             assert leadership.valid
         assert job() is not None
         store.close()
 
     for _ in range(3):
         in_child(child)
-    with election.campaign(timeout_s=15):
+    with election.campaign(timeout_s=LONG_S):
         pass
     store.close()
 
 
 def test_collecting_in_the_child_what_it_inherited_harms_nobody(url: str) -> None:
     with leasekit.connect(url) as store:
-        held = [leasekit.Election("reports", store, ttl_s=3).campaign()]
+        held = [leasekit.Election("reports", store, ttl_s=TTL_S).campaign()]
         watching = leasekit.Election("reports", store).observe()
         assert next(watching) is not None
-        waiting = leasekit.Election("reports", store, ttl_s=3, id="waiting")
+        waiting = leasekit.Election("reports", store, ttl_s=TTL_S, id="waiting")
         campaign = threading.Thread(target=lambda: waiting.campaign().resign())
         campaign.start()
         while len(waiting.candidates()) < 2:
@@ -155,15 +167,15 @@ def test_collecting_in_the_child_what_it_inherited_harms_nobody(url: str) -> Non
             held.clear()
             del watching
             gc.collect()
-            leasekit.Election("others", store, ttl_s=3).campaign(timeout_s=10).resign()
+            leasekit.Election("others", store, ttl_s=TTL_S).campaign(timeout_s=LONG_S).resign()
             gc.collect()
 
         in_child(child)
         (leadership,) = held
         # The parent's renewals, watches and requests go on.
-        assert leadership.wait_lost(2.5) is None
+        assert renewed(leadership)
         leadership.resign()
-        campaign.join(10)
+        campaign.join(LONG_S)
         assert not campaign.is_alive()
         watching.close()
 
@@ -175,23 +187,23 @@ def test_no_lock_is_inherited_held() -> None:
 
     def busy(number: int) -> None:
         while not stop.is_set():
-            with leasekit.Election(f"busy-{number}", url, ttl_s=3).campaign() as leadership:
+            with leasekit.Election(f"busy-{number}", url, ttl_s=TTL_S).campaign() as leadership:
                 leadership.add_lost_callback(lambda _: None)
 
     threads = [threading.Thread(target=busy, args=(number,)) for number in range(4)]
-    with leasekit.Election("reports", url, ttl_s=3).campaign() as leadership:
+    with leasekit.Election("reports", url, ttl_s=TTL_S).campaign() as leadership:
         for thread in threads:
             thread.start()
 
         def child() -> None:
             assert leadership.reason is LossReason.FORKED
             own = leasekit.connect("memory://")
-            leasekit.Election("reports", own).campaign(timeout_s=5).resign()
+            leasekit.Election("reports", own).campaign(timeout_s=LONG_S).resign()
             own.close()
 
         try:
             for _ in range(30):
-                in_child(child, timeout_s=10)
+                in_child(child)
         finally:
             stop.set()
             for thread in threads:
@@ -220,7 +232,7 @@ def test_the_asynchronous_face_works_in_a_child(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/leases.db"
 
     async def lead() -> int:
-        async with aio.connect(url) as store, aio.Election("reports", store).campaign(10) as leadership:
+        async with aio.connect(url) as store, aio.Election("reports", store).campaign(LONG_S) as leadership:
             return leadership.token
 
     first = asyncio.run(lead())
@@ -260,9 +272,9 @@ def test_etcd_connected_but_not_used_before_the_fork_works_in_the_child(etcd: Et
     code = (
         "import os, sys, leasekit\n"
         f"store = leasekit.connect({etcd.url(prefix)!r})\n"
-        "election = leasekit.Election('reports', store, ttl_s=3)\n"
+        "election = leasekit.Election('reports', store, ttl_s=6)\n"
         "if os.fork() == 0:\n"
-        "    with election.campaign(20) as leadership:\n"
+        "    with election.campaign(30) as leadership:\n"
         "        print(leadership.valid)\n"
         "    store.close()\n"
         "    sys.exit(0)\n"
@@ -275,9 +287,9 @@ def test_etcd_connected_but_not_used_before_the_fork_works_in_the_child(etcd: Et
 def test_etcd_used_before_the_fork_is_refused_at_once_in_the_child(etcd: EtcdCluster, prefix: str) -> None:
     with (
         leasekit.connect(etcd.url(prefix)) as store,
-        leasekit.Election("reports", store, ttl_s=3).campaign(timeout_s=20) as leadership,
+        leasekit.Election("reports", store, ttl_s=TTL_S).campaign(timeout_s=LONG_S) as leadership,
     ):
-        inherited = leasekit.Election("reports", store, ttl_s=3)
+        inherited = leasekit.Election("reports", store, ttl_s=TTL_S)
 
         def child() -> None:
             assert leadership.reason is LossReason.FORKED
@@ -285,12 +297,12 @@ def test_etcd_used_before_the_fork_is_refused_at_once_in_the_child(etcd: EtcdClu
                 began = time.monotonic()
                 with pytest.raises(ConfigError, match="after the fork"):
                     ask()
-                assert time.monotonic() - began < 1
+                assert time.monotonic() - began < 5, "asked nobody, and waited for nobody"
             leadership.resign()
             store.close()
 
         in_child(child)
-        assert leadership.wait_lost(1) is None
+        assert renewed(leadership)
 
 
 def test_a_fork_while_the_first_campaign_loads_what_it_needs_leaves_no_module_half_loaded() -> None:
@@ -308,9 +320,9 @@ loading = threading.Event()
 sys.meta_path.insert(0, Slowly())
 election = leasekit.Election("reports", "memory://")
 threading.Thread(target=election.try_campaign, daemon=True).start()
-loading.wait(10)
+loading.wait(30)
 if (pid := os.fork()) == 0:
-    signal.alarm(20)
+    signal.alarm(30)
     with leasekit.Election("others", "memory://").campaign():
         os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
