@@ -26,6 +26,8 @@ CONNECTIONS = 32
 """Served at the same time."""
 BACKLOG = 32
 REQUEST_BYTES = 8192
+DRAINED_BYTES = 16 * REQUEST_BYTES
+"""Read of a request after the answer to it, at most."""
 REQUEST_TIMEOUT_S = 5.0
 """For the whole request to come."""
 SEND_TIMEOUT_S = 5.0
@@ -133,9 +135,9 @@ class HealthServer:
     async def _drain(self, connection: socket.socket) -> None:
         """Read on until the client closes: closed with something unread, the answer would be lost on its way."""
         connection.shutdown(socket.SHUT_WR)
-        for _ in range(16):
-            if not await self._loop.sock_recv(connection, REQUEST_BYTES):
-                return
+        left = DRAINED_BYTES
+        while left > 0 and (more := await self._loop.sock_recv(connection, REQUEST_BYTES)):
+            left -= len(more)
 
 
 def _listening(address: str, host: str, port: int) -> socket.socket:

@@ -139,18 +139,20 @@ def test_while_the_store_is_away_it_lives_and_is_not_ready(tmp_path: Path, unuse
 
 def test_a_leader_that_was_paused_beyond_its_lease_never_says_that_it_leads(cli: Command) -> None:
     # Asked while it stands still: answered first thing when it goes on, if it has not ended before.
-    running = cli.start("run", "job", "--ttl", "3", "--health", "0", *FOR_EVER)
-    port = int(notes(running, r"http://127.0.0.1:(\d+)")[1])
+    ttl_s = 5
+    running = cli.start("run", "job", "--ttl", str(ttl_s), "--health", "0", *FOR_EVER)
+    port = int(notes(running, r"http://127.0.0.1:(\d+): ")[1])
     running.line_with("up")
     served = Served(running, "127.0.0.1", port)
     assert served.ask("/leader").status == 200
     running.signal(signal.SIGSTOP)
     with served.connect() as client:
         client.sendall(b"GET /leader HTTP/1.1\r\n\r\n")
-        time.sleep(3.5)
+        time.sleep(ttl_s + 0.5)
         running.signal(signal.SIGCONT)
         with contextlib.suppress(ConnectionResetError):
-            assert Answer(read(client)).status == 503
+            said = read(client)
+            assert not said or Answer(said).status == 503
     assert running.end().code == 79
 
 
@@ -177,8 +179,10 @@ def test_answers_give_nothing_away(leader: Served, cli: Command) -> None:
     told = [leader.ask(path).raw.decode() for path in ("/livez", "/readyz", "/leader", "/metrics", "/nonesuch")]
     assert cli.store_url is not None
     token = cli("leader", "job", "-o", "json").json["leader"]["token"]
-    secrets = ("the-leader-4711", cli.store_url, "sqlite:", str(leader.running.pid), f"token {token}")
-    assert [(secret, text) for secret in secrets for text in told if secret in text] == []
+    secrets = ("the-leader-4711", re.escape(cli.store_url), "sqlite:", f"token {token}")
+    # Not as a part of another number, such as a time.
+    pid = rf"(?<![\d.]){leader.running.pid}(?!\d)"
+    assert [(secret, text) for secret in (*secrets, pid) for text in told if re.search(secret, text)] == []
 
 
 # Who asks.
@@ -210,6 +214,15 @@ def test_bad_requests_get_an_answer_or_none_and_change_nothing(leader: Served) -
     assert leader.statuses() == {"/livez": 200, "/readyz": 200, "/leader": 200}
 
 
+def test_an_answer_is_not_lost_though_the_rest_of_the_request_comes_in_pieces(leader: Served) -> None:
+    with leader.connect() as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(60):
+            client.sendall(b"a" * 512)
+            time.sleep(0.002)
+        assert Answer(read(client)).status == 431
+
+
 def test_a_client_that_says_nothing_is_sent_away(leader: Served) -> None:
     with leader.connect() as silent, leader.connect() as slow:
         slow.sendall(b"GET /lea")
@@ -235,19 +248,20 @@ def test_clients_that_hold_all_places_keep_nobody_else_from_being_answered(
 
 
 def test_a_flood_of_requests_costs_no_leadership(cli: Command) -> None:
-    running = cli.start("run", "job", "--ttl", "6", "--health", "0", *FOR_EVER)
-    served = Served(running, "127.0.0.1", int(notes(running, r"http://127.0.0.1:(\d+)")[1]))
+    running = cli.start("run", "job", "--ttl", "10", "--health", "0", *FOR_EVER)
+    served = Served(running, "127.0.0.1", int(notes(running, r"http://127.0.0.1:(\d+): ")[1]))
     running.line_with("up")
     token = cli("leader", "job", "-o", "json").json["leader"]["token"]
-    until = time.monotonic() + 4
+    began = time.monotonic()
     answered = 0
-    while time.monotonic() < until:
+    # Longer than from one renewal to the next.
+    while (took_s := time.monotonic() - began) < 4 or answered <= 100:
+        assert took_s < PATIENCE_S
         with ExitStack() as stack:
             clients = [stack.enter_context(served.connect()) for _ in range(30)]
             for client in clients:
                 client.sendall(b"GET /livez HTTP/1.1\r\n\r\n")
             answered += sum(b" 200 " in read(client) for client in clients)
-    assert answered > 100
     assert cli("leader", "job", "-o", "json").json["leader"]["token"] == token
 
 
