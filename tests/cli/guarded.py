@@ -1,7 +1,7 @@
 """Stands in for leasekit: runs a command under the real watchdog, with a lease that is renewed on order.
 
 Usage: guarded.py TTL_S GRACE_S RENEWALS COMMAND... It renews RENEWALS times, every third of the ttl, and prints one
-line for what it knows: `watchdog PID`, then how it ended. On SIGUSR2 it tells the watchdog that the leadership is lost.
+line for what it knows: `watchdog PID`, `heard of the start`, then how it ended. On SIGUSR2 it tells the watchdog that the leadership is lost.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ def main() -> None:
     guard = Guard(sys.argv[4:], os.environ, ttl_s=ttl_s, grace_s=grace_s)
     guard.begin(begin.plus(ttl_s))
     print("watchdog", guard.watchdog_pid, flush=True)
-    renewed = 0
+    renewed, heard = 0, False
     poll = select.poll()
     poll.register(guard, select.POLLIN)
     while (end := guard.step()) is None:
+        if not heard and guard._group is not None:
+            heard = True
+            print("heard of the start", flush=True)
         if lost:
             guard.stop()
         if renewed < renewals and SYSTEM_CLOCK.now().reached(begin.plus((renewed + 1) * ttl_s / 3)):
