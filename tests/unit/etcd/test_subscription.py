@@ -25,7 +25,7 @@ def header(*, cluster: int = 1, term: int = 3, revision: int = 50) -> rpc.Respon
 
 
 async def taken(watch: Subscription, count: int) -> list[Changed | Resync | None]:
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         return [await watch.next() for _ in range(count)]
 
 

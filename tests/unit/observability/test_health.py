@@ -109,13 +109,13 @@ def test_who_has_no_candidate_is_ready_unless_campaigning_is_what_it_is_there_fo
 
 
 def test_only_a_stuck_engine_is_not_alive(stuck_engine: StuckEngine) -> None:
-    app = health.app(bound_s=0.5)
     engine.get()
-    assert (ask(app, "/livez").status_code, ask(app, "/livez").text) == (200, "live\n")
+    answer = ask(health.app(bound_s=PATIENCE_S), "/livez")
+    assert (answer.status_code, answer.text) == (200, "live\n")
     with stuck_engine():
-        answer = ask(app, "/livez")
+        answer = ask(health.app(bound_s=0.5), "/livez")
         assert (answer.status_code, answer.text) == (503, "the engine is stuck\n")
-    assert ask(health.app(), "/livez").status_code == 200
+    assert ask(health.app(bound_s=PATIENCE_S), "/livez").status_code == 200
 
 
 def test_an_engine_that_was_never_needed_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_a_long_sleep_takes_no_time() -> None:
     clock = ManualClock()
     began = time.monotonic()
     run_virtual(asyncio.sleep(3600), clock)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert clock.now().raw_s == pytest.approx(1000 + 3600)
     assert clock.wall_s() == pytest.approx(1_800_000_000 + 3600)
 
