@@ -12,6 +12,8 @@ from leasekit.backends.sqlite.store import SqliteStore
 from leasekit.backends.sqlite.worker import Begin, Worker
 from leasekit.errors import StoreUnavailable
 
+LONG_S = 30.0
+
 
 class Busy:
     """Keeps a store's thread busy until told otherwise."""
@@ -34,7 +36,7 @@ class Busy:
 
 async def test_renewals_do_not_wait_behind_other_work(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "file")
-    lease = await store.grant(10, timeout_s=5)
+    lease = await store.grant(60, timeout_s=LONG_S)
     busy = Busy(store._worker)
     await busy.begun()
     done: list[str] = []
@@ -43,10 +45,12 @@ async def test_renewals_do_not_wait_behind_other_work(tmp_path: Path) -> None:
         await work
         done.append(name)
 
-    others = [asyncio.create_task(note("read", asyncio.ensure_future(store.get("k", timeout_s=20)))) for _ in range(50)]
+    others = [
+        asyncio.create_task(note("read", asyncio.ensure_future(store.get("k", timeout_s=LONG_S)))) for _ in range(50)
+    ]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    renewal = asyncio.create_task(note("renewal", asyncio.ensure_future(store.renew(lease.id, timeout_s=20))))
+    renewal = asyncio.create_task(note("renewal", asyncio.ensure_future(store.renew(lease.id, timeout_s=LONG_S))))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     busy.end()
@@ -66,6 +70,6 @@ async def test_an_urgent_call_that_nobody_waits_for_any_more_is_not_made(tmp_pat
         await worker.run(lambda _: made.append("late"), 0.05, urgent=True)
     busy.end()
     await busy.task
-    await worker.run(lambda _: made.append("in time"), 5, urgent=True)
+    await worker.run(lambda _: made.append("in time"), LONG_S, urgent=True)
     assert made == ["in time"]
     await store.aclose()
