@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,9 @@ from leasekit.urls import parse
 
 from .conftest import Reply, Request, ScriptedAgent
 
+LONG_S = 30.0
+HELD_UP_S = 2.0
+"""For an agent that is not to answer: long enough for a busy machine to have asked it."""
 TOKEN = "s3cr3t-token"
 INDEX = {"X-Consul-Index": "7"}
 APPLIED = Reply(
@@ -41,13 +44,16 @@ async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
         await store.aclose()
 
 
-def closed_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
+@pytest.fixture
+def closed_ports() -> Iterator[list[int]]:
+    """Two ports that are nobody else's meanwhile, and where nobody listens."""
+    with socket.socket() as one, socket.socket() as other:
+        for reserved in (one, other):
+            reserved.bind(("127.0.0.1", 0))
+        yield [reserved.getsockname()[1] for reserved in (one, other)]
 
 
-async def put(store: Store, timeout_s: float = 1.0) -> object:
+async def put(store: Store, timeout_s: float = LONG_S) -> object:
     return await store.transact([Absent("k")], [Put("k", b"")], timeout_s=timeout_s)
 
 
@@ -72,32 +78,34 @@ async def test_a_read_whose_connection_breaks_is_repeated(agents: Agents, opened
     replies = iter([Reply(404, headers=INDEX), Reply(drop=True), Reply(404, headers=INDEX)])
     agent.answer = lambda _: next(replies)
     store = opened(agent.port)
-    assert await store.get("k", timeout_s=1) is None
-    assert await store.get("k", timeout_s=1) is None
+    assert await store.get("k", timeout_s=LONG_S) is None
+    assert await store.get("k", timeout_s=LONG_S) is None
     assert len(agent.requests) == 3
 
 
-async def test_an_agent_that_refuses_connections_is_passed_over_even_by_a_write(agents: Agents, opened: Open) -> None:
+async def test_an_agent_that_refuses_connections_is_passed_over_even_by_a_write(
+    agents: Agents, opened: Open, closed_ports: list[int]
+) -> None:
     agent = agents()
     agent.answer = lambda _: APPLIED
-    store = opened(closed_port(), agent.port)
+    store = opened(closed_ports[0], agent.port)
     assert await put(store) is not None
     assert await put(store) is not None
     assert len(agent.requests) == 2
 
 
-async def test_nobody_to_connect_to_means_surely_not_applied(opened: Open) -> None:
-    store = opened(closed_port(), closed_port())
+async def test_nobody_to_connect_to_means_surely_not_applied(opened: Open, closed_ports: list[int]) -> None:
+    store = opened(*closed_ports)
     with pytest.raises(StoreUnavailable, match="connect"):
         await put(store)
     with pytest.raises(StoreUnavailable):
-        await store.renew("11111111-2222-3333-4444-555555555555", timeout_s=1)
+        await store.renew("11111111-2222-3333-4444-555555555555", timeout_s=LONG_S)
 
 
 async def test_a_name_that_does_not_resolve_means_surely_not_applied(opened: Open) -> None:
     store = open_store(parse("consul://no-such-host.invalid/p"))
     with pytest.raises(StoreUnavailable):
-        await put(store, timeout_s=5)
+        await put(store)
     await store.aclose()
 
 
@@ -107,7 +115,7 @@ async def test_a_write_to_a_hung_agent_is_not_sent_to_another(agents: Agents, op
     other.answer = lambda _: APPLIED
     store = opened(hung.port, other.port)
     with pytest.raises(OutcomeUnknown, match="no answer in time"):
-        await put(store, timeout_s=0.2)
+        await put(store, timeout_s=HELD_UP_S)
     assert other.requests == []
     assert await put(store) is not None
     assert len(hung.requests) == len(other.requests) == 1
@@ -118,7 +126,7 @@ async def test_a_read_tries_every_agent_within_its_time(agents: Agents, opened: 
     hung.answer = lambda _: Reply(hang=True)
     other.answer = lambda _: Reply(404, headers=INDEX)
     store = opened(hung.port, other.port)
-    assert await store.get("k", timeout_s=0.6) is None
+    assert await store.get("k", timeout_s=2 * HELD_UP_S) is None
     other.answer = hung.answer
     with pytest.raises(StoreUnavailable):
         await store.get("k", timeout_s=0.3)
@@ -144,7 +152,7 @@ async def test_an_unclear_failure_leaves_a_write_open(agents: Agents, opened: Op
         await put(store)
     assert other.requests == []
     # A read is asked for anew at the other.
-    assert await store.get("k", timeout_s=1) is None
+    assert await store.get("k", timeout_s=LONG_S) is None
     assert len(agent.requests) == 2
 
 
@@ -188,7 +196,7 @@ async def test_something_else_than_consul_is_a_protocol_error(agents: Agents, op
     for reply in (Reply(200, "<html>"), Reply(404, "not found")):
         agent.answer = lambda _, reply=reply: reply  # type: ignore[misc]
         with pytest.raises(ProtocolError):
-            await store.get("k", timeout_s=1)
+            await store.get("k", timeout_s=LONG_S)
         with pytest.raises(ProtocolError):
             await put(store)
 
@@ -202,7 +210,7 @@ async def test_an_empty_scan_makes_sure_that_the_token_may_read(agents: Agents, 
     agent.answer = answer
     store = opened(agent.port)
     with pytest.raises(AuthError):
-        await store.scan("q/", timeout_s=1)
+        await store.scan("q/", timeout_s=LONG_S)
 
 
 async def test_a_busy_agent_that_turns_connections_away_is_a_definite_no(agents: Agents, opened: Open) -> None:
@@ -212,15 +220,15 @@ async def test_a_busy_agent_that_turns_connections_away_is_a_definite_no(agents:
         await put(opened(agent.port))
 
 
-async def test_closing_fails_the_requests_under_way_within_a_second(agents: Agents, opened: Open) -> None:
+async def test_closing_fails_the_requests_under_way_long_before_their_time(agents: Agents, opened: Open) -> None:
     agent = agents()
     agent.answer = lambda _: Reply(hang=True)
     store = opened(agent.port)
-    writing = asyncio.create_task(put(store, 30))
+    writing = asyncio.create_task(put(store, 2 * LONG_S))
     watching = asyncio.ensure_future(anext(store.watch("k", after=0)))
     while len(agent.requests) < 2:
         await asyncio.sleep(0.01)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(LONG_S / 2):
         await store.aclose()
         with pytest.raises(OutcomeUnknown):
             await writing

@@ -52,7 +52,7 @@ class StandIn:
 
     async def asked(self, count: int) -> Query:
         """The query number `count`, once it is asked."""
-        async with asyncio.timeout(5), self._asked:
+        async with asyncio.timeout(30), self._asked:
             await self._asked.wait_for(lambda: len(self.queries) >= count)
         return self.queries[count - 1]
 
