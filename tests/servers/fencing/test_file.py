@@ -147,7 +147,8 @@ while True:
 """
 
 
-def test_a_writer_killed_at_any_moment_leaves_whole_content_and_a_mark_that_covers_it(fence: FileFence) -> None:
+def test_a_writer_killed_at_any_moment_leaves_whole_content_and_a_mark_that_covers_it(tmp_path: Path) -> None:
+    fence = FileFence("reports", tmp_path / "report.txt")
     for token in range(1, 6):
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, fence.path, str(token)], stdout=subprocess.PIPE)
         with writer:
@@ -190,8 +191,8 @@ def test_a_writer_stopped_under_the_lock_writes_before_its_successor_and_never_a
         with pytest.raises(StoreUnavailable):
             fence.write("two", 2)
         stopped.send_signal(signal.SIGCONT)
-        FileFence("reports", fence.path).write("two", 2)
-        _, errors = stopped.communicate(timeout=30)
+        FileFence("reports", fence.path, lock_timeout_s=60).write("two", 2)
+        _, errors = stopped.communicate(timeout=60)
     finally:
         stopped.kill()
         stopped.communicate()

@@ -38,6 +38,8 @@ from leasekit.fencing import (
 from leasekit.fencing.http import TOKEN_KEY, Message, Receive, Scope, Send
 from support.databases import Postgres, Redis
 
+PATIENCE_S = 30.0
+
 
 @pytest.fixture(params=["sqlite", "postgresql", "file", "redis"])
 def guard(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Iterator[Guard]:
@@ -142,8 +144,8 @@ def test_wsgi_a_stale_token_is_answered_412_and_never_reaches_the_application(
 ) -> None:
     url = serve(WsgiFence(wsgi_app, guard))
     for token in (5, 5, 9):
-        assert requests.post(url, headers={"Leasekit-Token": str(token)}, timeout=10).text == str(token)
-    refused = requests.post(url, headers={"leasekit-token": "8"}, timeout=10)
+        assert requests.post(url, headers={"Leasekit-Token": str(token)}, timeout=PATIENCE_S).text == str(token)
+    refused = requests.post(url, headers={"leasekit-token": "8"}, timeout=PATIENCE_S)
     body = refusal(refused)
     assert refused.status_code == 412
     assert body.pop("detail")
@@ -179,7 +181,7 @@ async def test_which_requests_need_a_token_and_what_is_one(
     async with client_of(AsgiFence(AsgiApp(), file_guard)) as client:
         for response in (
             await client.request(method, "/", headers=headers),
-            await asyncio.to_thread(requests.request, method, url, headers=headers, timeout=10),
+            await asyncio.to_thread(requests.request, method, url, headers=headers, timeout=PATIENCE_S),
         ):
             assert response.status_code == status
             assert error is None or refusal(response)["error"] == error
@@ -204,13 +206,13 @@ async def test_what_needs_a_token_can_be_said(file_guard: FileFence) -> None:
 async def test_a_guard_that_cannot_be_asked_lets_nobody_pass_and_tells_no_secret(
     serve: Callable[[Any], str], prefix: str
 ) -> None:
-    engine = sqlalchemy.create_engine("postgresql+psycopg://user:s3cret@127.0.0.1:1/x?connect_timeout=2")
+    engine = sqlalchemy.create_engine("postgresql+psycopg://user:s3cret@127.0.0.1:1/x?connect_timeout=30")
     guard, app = SqlFence(prefix).over(engine), AsgiApp()
     url = serve(WsgiFence(wsgi_app, guard))
     async with client_of(AsgiFence(app, guard)) as client:
         for response in (
             await client.post("/", headers={"Leasekit-Token": "1"}),
-            await asyncio.to_thread(requests.post, url, headers={"Leasekit-Token": "1"}, timeout=10),
+            await asyncio.to_thread(requests.post, url, headers={"Leasekit-Token": "1"}, timeout=PATIENCE_S),
         ):
             assert response.status_code == 503
             assert refusal(response)["error"] == "guard_unavailable"
@@ -291,8 +293,8 @@ def test_the_store_itself_will_do(tmp_path: Path, serve: Callable[[Any], str]) -
         url = serve(WsgiFence(wsgi_app, StoreFence(election)))
         with election.campaign() as leadership, requests.Session() as session:
             session.auth = RequestsToken(leadership)
-            assert session.post(url, timeout=10).text == str(leadership.token)
-        late = requests.post(url, headers={"Leasekit-Token": str(leadership.token)}, timeout=10)
+            assert session.post(url, timeout=PATIENCE_S).text == str(leadership.token)
+        late = requests.post(url, headers={"Leasekit-Token": str(leadership.token)}, timeout=PATIENCE_S)
     assert (late.status_code, late.json()["error"]) == (412, "leadership_lost")
 
 
@@ -333,17 +335,20 @@ def test_requests_sends_the_token_and_raises_the_refusal(file_guard: FileFence, 
     url = serve(WsgiFence(wsgi_app, file_guard))
     with requests.Session() as session:
         session.auth = RequestsToken(9)
-        assert session.post(url, timeout=10).text == "9"
+        assert session.post(url, timeout=PATIENCE_S).text == "9"
         with pytest.raises(FencingRejected) as refused:
-            session.post(url, auth=RequestsToken(8, auth=("user", "password")), timeout=10)
+            session.post(url, auth=RequestsToken(8, auth=("user", "password")), timeout=PATIENCE_S)
     assert (refused.value.token, refused.value.highest, refused.value.resource) == (8, 9, file_guard.resource)
 
 
 def test_httpx_sends_the_token_and_raises_the_refusal(file_guard: FileFence, serve: Callable[[Any], str]) -> None:
     url = serve(WsgiFence(wsgi_app, file_guard))
-    with httpx.Client(event_hooks=httpx_hooks(9)) as client:
+    with httpx.Client(event_hooks=httpx_hooks(9), timeout=PATIENCE_S) as client:
         assert client.post(url).text == "9"
-    with httpx.Client(event_hooks=httpx_hooks(8)) as client, pytest.raises(FencingRejected) as refused:
+    with (
+        httpx.Client(event_hooks=httpx_hooks(8), timeout=PATIENCE_S) as client,
+        pytest.raises(FencingRejected) as refused,
+    ):
         client.post(url)
     assert (refused.value.token, refused.value.highest, refused.value.resource) == (8, 9, file_guard.resource)
 
@@ -359,7 +364,7 @@ async def test_asynchronous_httpx_does_too(file_guard: FileFence) -> None:
 
 def test_the_leadership_that_code_runs_under_is_the_default(file_guard: FileFence, serve: Callable[[Any], str]) -> None:
     url = serve(WsgiFence(wsgi_app, file_guard))
-    with leasekit.connect("memory://") as store, httpx.Client(event_hooks=httpx_hooks()) as client:
+    with leasekit.connect("memory://") as store, httpx.Client(event_hooks=httpx_hooks(), timeout=PATIENCE_S) as client:
         with leasekit.Election("reports", store=store).campaign() as leadership:
             assert client.post(url).text == str(leadership.token)
         with pytest.raises(LookupError):
@@ -371,7 +376,7 @@ def test_another_412_is_left_to_the_caller(serve: Callable[[Any], str]) -> None:
         start_response("412 Precondition Failed", [])
         return [b"If-Match failed"]
 
-    with httpx.Client(event_hooks=httpx_hooks(1)) as client:
+    with httpx.Client(event_hooks=httpx_hooks(1), timeout=PATIENCE_S) as client:
         assert client.post(serve(app)).status_code == 412
 
 

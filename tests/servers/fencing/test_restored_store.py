@@ -35,8 +35,8 @@ def database(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 def lead_and_write(url: str, database: sqlite3.Connection) -> int:
     """One leadership, which writes; its token."""
     with leasekit.connect(url) as store:
-        election = leasekit.Election("reports", store=store, ttl_s=5)
-        with election.campaign(timeout_s=15) as leadership:
+        election = leasekit.Election("reports", store=store, ttl_s=20)
+        with election.campaign(timeout_s=60) as leadership:
             with database:
                 SqlFence("reports").check(database, leadership.token)
                 database.execute("INSERT INTO written VALUES (?)", (leadership.token,))
@@ -72,7 +72,7 @@ def test_restored_etcd_is_refused_until_its_base_is_raised(
     advice = f"leasekit fence rebase --above {highest}"
     assert advice in str(refused.value)
 
-    done = cli(*advice.split()[1:])
+    done = cli("--timeout", "30", *advice.split()[1:])
     assert done.code == 0, done.err
     later = [lead_and_write(url, database) for _ in range(3)]
     assert later == sorted({*later})

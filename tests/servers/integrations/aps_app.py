@@ -1,6 +1,6 @@
-"""A process with an APScheduler that notes each run of its job in a file: `aps_app.py background|asyncio NOTES`.
+"""A process with an APScheduler that notes each run of its job in a file: `aps_app.py background|asyncio NOTES EXECUTED`.
 
-At the end it prints how many firings it executed, those included that were another's.
+In the file EXECUTED it notes each firing that it executed, those included that were another's.
 """
 
 from __future__ import annotations
@@ -20,16 +20,21 @@ import leasekit
 from leasekit import aio
 from leasekit.integrations.apscheduler import ClaimingExecutor
 
-_kind, _notes = sys.argv[1], Path(sys.argv[2])
+_kind, _notes, _executed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 
-_executed: list[Any] = []
+
+def _append(file: Path, line: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
 
 
 def _note(run: Any) -> None:
-    line = f"{run.slot.isoformat()} {os.getpid()} {run.token}\n"
-    descriptor = os.open(_notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(descriptor, line.encode())
-    os.close(descriptor)
+    _append(_notes, f"{run.slot.isoformat()} {os.getpid()} {run.token}")
+
+
+def _note_execution(event: Any) -> None:
+    _append(_executed, event.scheduled_run_time.isoformat())
 
 
 def tick() -> None:
@@ -46,7 +51,7 @@ def _scheduler(kind: type[Any], job: Any) -> Any:
     scheduler = kind(executors={"default": ClaimingExecutor()})
     # As late as may be: what a busy machine delays is to be claimed all the same.
     scheduler.add_job(job, CronTrigger(second="*"), id="tick", misfire_grace_time=None, coalesce=False)
-    scheduler.add_listener(_executed.append, EVENT_JOB_EXECUTED)
+    scheduler.add_listener(_note_execution, EVENT_JOB_EXECUTED)
     scheduler.start()
     print("up", flush=True)
     return scheduler
@@ -64,4 +69,3 @@ if _kind == "background":
     running.shutdown()
 else:
     asyncio.run(_asyncio())
-print(len(_executed))

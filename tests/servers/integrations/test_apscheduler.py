@@ -259,11 +259,16 @@ async def test_async_jobs_run_on_the_scheduler_s_loop_and_are_cancelled_when_the
         scheduler.shutdown()
 
 
+def words_of(file: Path) -> list[str]:
+    """The lines of a file that may not be there yet."""
+    return file.read_text().splitlines() if file.exists() else []
+
+
 def test_two_processes_share_the_firings_of_each_second(tmp_path: Path) -> None:
-    url, notes = f"sqlite:///{tmp_path}/leases.db", tmp_path / "notes"
+    url, notes, executed = f"sqlite:///{tmp_path}/leases.db", tmp_path / "notes", tmp_path / "executed"
     schedulers = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "aps_app.py"), kind, str(notes)],
+            [sys.executable, str(HERE / "aps_app.py"), kind, str(notes), str(executed)],
             env={"LEASEKIT_STORE": url, "PATH": "/usr/bin:/bin"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -276,11 +281,13 @@ def test_two_processes_share_the_firings_of_each_second(tmp_path: Path) -> None:
             assert scheduler.stdout is not None
             assert scheduler.stdout.readline() == "up\n"
         give_up = time.monotonic() + 60
-        while not notes.exists() or len(notes.read_text().splitlines()) < 5:
+        # Until there were five runs, and some slot was met by both.
+        while len(words_of(notes)) < 5 or max(Counter(words_of(executed)).values(), default=0) < 2:
             assert time.monotonic() < give_up
             time.sleep(0.1)
     finally:
-        executed = [int(scheduler.communicate(timeout=PATIENCE_S)[0] or 0) for scheduler in schedulers]
+        for scheduler in schedulers:
+            scheduler.communicate(timeout=PATIENCE_S)
     ran = [line.split() for line in notes.read_text().splitlines()]
     by_slot = Counter(datetime.fromisoformat(slot) for slot, _, _ in ran)
     with leasekit.connect(url) as store:
@@ -288,6 +295,5 @@ def test_two_processes_share_the_firings_of_each_second(tmp_path: Path) -> None:
     assert set(by_slot.values()) == {1}, "a firing ran twice"
     assert {line.slot for line in lines if line.outcome is Outcome.DONE} == set(by_slot)
     assert len(lines) == len({line.slot for line in lines})
-    assert sum(executed) > len(ran), "the two never met at a slot"
     tokens = [int(token) for _, _, token in ran]
     assert tokens == sorted(set(tokens))

@@ -21,7 +21,7 @@ from leasekit.integrations.systemd import Notifier
 from support.binaries import REPOSITORY
 from support.command import Command
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 UNITS = sorted((REPOSITORY / "docs" / "examples" / "systemd").glob("*.*"))
 
 

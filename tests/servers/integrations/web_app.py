@@ -27,7 +27,8 @@ async def _work(leadership: aio.Leadership) -> None:
         _note(f"ended {os.getpid()} {leadership.token}")
 
 
-reports = BackgroundLeadership("reports", ttl_s=2, on_elected=_work)
+# Long enough to be kept on a busy machine, short enough to be waited for.
+reports = BackgroundLeadership("reports", ttl_s=6, on_elected=_work)
 app = FastAPI(lifespan=reports.lifespan)
 
 
