@@ -18,7 +18,8 @@ from support.servers import RaftCluster
 @pytest.fixture(scope="module", params=[1, 3])
 def cluster(request: pytest.FixtureRequest) -> Iterator[RaftCluster]:
     """Members of this module's own, since the suite stops and freezes them."""
-    with RaftCluster(request.param) as cluster:
+    # A busy machine does not keep the short timings of other tests: each election leaves a write's outcome unknown.
+    with RaftCluster(request.param, election_timeout_ms=1000, heartbeat_ms=100) as cluster:
         yield cluster
 
 
