@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from leasekit import greenlets
+
 T = TypeVar("T")
 
 
@@ -21,6 +23,7 @@ class Engine:
     """A thread that runs an asyncio loop (a new one, unless one is given) until `stop`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        greenlets.check()
         self.loop = loop or asyncio.new_event_loop()
         self._unheard: set[Future[Any]] = set()
         self._finishing: set[Future[Any]] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from leasekit import greenlets
 from leasekit.backends.etcd import forks
 from leasekit.errors import ConfigError
 
@@ -17,9 +18,15 @@ def open_store(url: StoreURL) -> Store:
     """Open the store at `url`, without I/O but for the TLS files that it names.
 
     Raises:
-        ConfigError: the URL, a file or a credential is at fault, the extra is missing, or this process was forked from
-            one that was connected to etcd.
+        ConfigError: the URL, a file or a credential is at fault, the extra is missing, this process was forked from one
+            that was connected to etcd, or its threads are greenlets.
     """
+    if greenlets.threads_are_greenlets():
+        raise ConfigError(
+            "store URL",
+            "threads are greenlets here, by monkey patching, and gRPC, which asks etcd, hangs with them: "
+            "take another store, or workers that are processes or threads",
+        )
     try:
         # Late, so that neither `import leasekit` nor another store pays for gRPC.
         forks.import_grpc()

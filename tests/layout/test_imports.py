@@ -12,7 +12,7 @@ from support.tree import Module, modules
 # From the ground up: a module imports from its own floor and those below. Whatever is not named stands on the
 # faces' floor, so that what a lower floor needs must be given its place here first.
 _FLOORS: list[set[str]] = [
-    {"leasekit.errors", "leasekit.clock", "leasekit.suspending"},
+    {"leasekit.errors", "leasekit.clock", "leasekit.suspending", "leasekit.greenlets"},
     {"leasekit.store", "leasekit.untaken", "leasekit.urls", "leasekit.core"},
     {"leasekit.backends"},
     {
@@ -28,7 +28,7 @@ _FACES = 4
 
 _BACKENDS_MAY_IMPORT = {
     "leasekit.store", "leasekit.core", "leasekit.clock", "leasekit.errors", "leasekit.urls", "leasekit.suspending",
-    "leasekit.untaken",
+    "leasekit.untaken", "leasekit.greenlets",
 }  # fmt: skip
 
 _IMPURE = {
