@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from support.binaries import MISSING
 from support.children import left_behind
@@ -78,8 +79,10 @@ def _no_child_outlives_the_test() -> Iterator[None]:
 
 
 def pytest_configure() -> None:
-    """Start from the same signals however the run was started."""
+    """Start from the same signals however the run was started, and let no machine be too slow for an example."""
     restore_defaults()
+    settings.register_profile("no deadline", parent=settings(), deadline=None)
+    settings.load_profile("no deadline")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
