@@ -25,7 +25,7 @@ ELECTION = "trial"
 _TABLE = "CREATE TABLE accepted (position {serial}, round TEXT, writer TEXT, number INTEGER, token BIGINT)"
 _SELECT = "SELECT writer, number, token FROM accepted WHERE round = {marker} ORDER BY position"
 _SCAN_TIMEOUT_S = 20.0
-_READY_S = 30.0
+_READY_S = 60.0
 
 
 class Resource(Protocol):

@@ -58,6 +58,7 @@ def test_no_guard_accepts_a_stale_write(stage: Stage) -> None:
     assert sum(result.verdict.refused for result in results) >= len(results)
 
 
+@pytest.mark.timeout(300)
 def test_without_guards_stale_writes_are_accepted_and_the_command_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,7 +104,7 @@ class Observer:
         """Look once more, then no more."""
         self._over.set()
         self._thread.join()
-        give_up_s = time.monotonic() + 30
+        give_up_s = time.monotonic() + 60
         while not self._look():
             assert time.monotonic() < give_up_s, "the store does not answer any more"
             time.sleep(LOOK_EVERY_S)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cronproof.evidence import Observer
@@ -89,11 +90,11 @@ def play(script: Script, say: Callable[[str], object] = lambda _text: None) -> R
                 say("\n".join(f"{j.job}: {len(j.slots)} slots, up to {format_slot(j.until)}" for j in judged))
                 trouble.start()
                 try:
-                    wrong += _wait_for_the_last(judged, team, say)
+                    wrong += _wait_for_the_last(judged, team, trouble, say)
                 finally:
                     trouble.stop()
                 wrong += [] if wrong else _wait_for_the_ends(observer, judged, say)
-                wrong += [said for worker in team if (said := worker.finish(30)) is not None]
+                wrong += [said for worker in team if (said := worker.finish(PATIENCE_S)) is not None]
             finally:
                 observer.stop()
             observer.evidence.read(folder / "record.jsonl")
@@ -101,14 +102,15 @@ def play(script: Script, say: Callable[[str], object] = lambda _text: None) -> R
 
 
 def _judged(observer: Observer, counts: dict[str, int]) -> list[Judged]:
-    """Which slots count: so many from the one on with which each job began."""
+    """Which slots count: so many from now on, as all jobs are served."""
     give_up_s = time.monotonic() + PATIENCE_S
     while not set(observer.first) >= set(counts):
         assert time.monotonic() < give_up_s, f"not all jobs are served: {observer.first}"
         time.sleep(0.05)
     judged = []
     for job, count in counts.items():
-        schedule, after = parse(SCHEDULES[job]), observer.first[job]
+        schedule = parse(SCHEDULES[job])
+        after = max(observer.first[job], datetime.now(UTC))
         until = after
         for _ in range(count):
             following = schedule.next_after(until)
@@ -118,11 +120,13 @@ def _judged(observer: Observer, counts: dict[str, int]) -> list[Judged]:
     return judged
 
 
-def _wait_for_the_last(judged: list[Judged], team: list[Worker], say: Callable[[str], object]) -> list[str]:
+def _wait_for_the_last(
+    judged: list[Judged], team: list[Worker], trouble: Trouble, say: Callable[[str], object]
+) -> list[str]:
     """Until all slots have come, in the middle of trouble; what was wrong, if a worker ended by itself."""
     last = max(j.until for j in judged).timestamp()
     said_s = time.time()
-    while (left_s := last - time.time()) > 0:
+    while (left_s := last - time.time()) > 0 or not trouble.struck:
         if fallen := [said for worker in team if (said := worker.fallen) is not None]:
             return fallen
         if time.time() - said_s > SAY_EVERY_S:
@@ -145,11 +149,19 @@ def _wait_for_the_ends(observer: Observer, judged: list[Judged], say: Callable[[
     return []
 
 
+def _wall_minus_boot_s() -> float:
+    """What to add to an instant of CLOCK_BOOTTIME, to a millisecond: read again if anything came in between."""
+    while True:
+        before_s, wall_s, after_s = SYSTEM_CLOCK.now().boot_s, time.time(), SYSTEM_CLOCK.now().boot_s
+        if after_s - before_s < 0.001:
+            return wall_s - after_s
+
+
 def _result(
     script: Script, observer: Observer, judged: list[Judged], trouble: Trouble, team: list[Worker], wrong: list[str]
 ) -> Result:
     evidence = observer.evidence
-    offset_s = time.time() - SYSTEM_CLOCK.now().boot_s
+    offset_s = _wall_minus_boot_s()
     cases = [Case(each, evidence, SKEW_S, lambda boot_s: boot_s + offset_s) for each in judged]
     found = [*wrong, *trouble.faults, *(what for case in cases for what in violations(case))]
     begun = Counter(attempt.worker for attempt in evidence.attempts.values() if attempt.begins)

@@ -8,7 +8,7 @@ from cronproof.play import Script, play
 from cronproof.trouble import Pace
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_slots_are_run_once_with_wrong_clocks_kills_pauses_and_outages() -> None:
     pace = Pace(kill_s=4, pause_s=4, hurt_s=4, jump_s=0, longest_pause_s=3)
     script = Script("etcd", slots=8, minutes=0, seed=1, workers=3, servers=1, ttl_s=2, pace=pace)

@@ -27,6 +27,7 @@ class Trouble:
 
     def __init__(self, workers: Sequence[Worker], store: Place, pace: Pace, seed: int) -> None:
         self.counts: Counter[str] = Counter()
+        self._struck: set[str] = set()
         self.faults: list[str] = []
         self._workers = workers
         self._store = store
@@ -55,10 +56,16 @@ class Trouble:
         for thread in self._threads:
             thread.join()
 
+    @property
+    def struck(self) -> bool:
+        """Whether each kind of it has come at least once, or cannot come any more."""
+        return bool(self.faults) or self._struck >= {thread.name for thread in self._threads}
+
     def _every(self, every_s: float, do: Callable[[Random], None], random: Random) -> None:
         while not self._over.wait(random.uniform(0.5, 1.5) * every_s):
             try:
                 do(random)
+                self._struck.add(threading.current_thread().name)
             except Exception as error:  # noqa: BLE001 (it is the proof's own fault, and fails it)
                 self.faults.append(f"{threading.current_thread().name}: {error!r}")
                 return

@@ -124,7 +124,10 @@ class Leader:
     @property
     def watchdog_pid(self) -> int:
         """Its only child. Raises LostEarlyError."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        try:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            children = []
         if not children:
             raise LostEarlyError(self.errors().strip())
         return int(children[0])

@@ -20,8 +20,9 @@ from fire.signs import EVERY_S, now_s
 from leasekit.fencing import SqlFence
 
 GRACE_S = 0.5
-_CLEARED_WITHIN_S = 15.0
+_CLEARED_WITHIN_S = 60.0
 _NEXT_ONE_WRITES_WITHIN_S = 3.0
+"""Where the old one may hold the database's lock until it goes on."""
 _OLD_ONE_TRIES_S = 0.2
 
 
@@ -97,7 +98,7 @@ def play(site: Site, name: str, kinds: Sequence[str], dice: random.Random) -> Ou
         except ProcessLookupError:
             raise LostEarlyError(first.errors()) from None
         elected_s = _wait_for_the_next(second, place, site.ttl_s)
-        continued_s = _relieve(fault, scene, second)
+        continued_s = _relieve(fault, scene, second, folder / command.FENCED)
         left_behind = _wait_for_the_end(scene)
         first.check_that_it_led(struck_s)
         return Outcome(
@@ -122,14 +123,19 @@ def _wait_for_the_next(second: Leader, place: Place, ttl_s: float) -> float:
     return wait_for(second.elected_s, "the second one is elected")
 
 
-def _relieve(fault: Fault, scene: Scene, second: Leader) -> float | None:
+def _relieve(fault: Fault, scene: Scene, second: Leader, fenced: Path) -> float | None:
     if not fault.both_frozen:
         return None
-    # Until the next one has written; if the old one was frozen within a transaction, nobody can before it goes on.
-    give_up_s = now_s() + _NEXT_ONE_WRITES_WITHIN_S
-    while not second.is_up() and now_s() < give_up_s:
-        time.sleep(0.01)
-    time.sleep(_OLD_ONE_TRIES_S)
+    if fault.needs_freezer:
+        # Until the next one has written; if the old one was frozen within a transaction, nobody can before it goes on.
+        give_up_s = now_s() + _NEXT_ONE_WRITES_WITHIN_S
+        while not second.is_up() and now_s() < give_up_s:
+            time.sleep(0.01)
+        time.sleep(_OLD_ONE_TRIES_S)
+    else:
+        # The old command itself goes on all the time.
+        wait_for(second.is_up, "the next one has written")
+        wait_for(lambda: _count_writes(fenced).tried, "the old one has tried to write")
     continued_s = now_s()
     fault.relief(scene)
     return continued_s

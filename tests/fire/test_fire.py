@@ -28,11 +28,13 @@ PLAYED: Mapping[str, tuple[str, ...]] = {
 }
 # Other tests take the cores meanwhile, so it can come late; without a watchdog it would not come at all. The long version
 # allows nothing.
-SLACK_S = 1.5
+SLACK_S = 3.0
 # After both were continued.
 LIFE_MAX_S = 10.0
 
 
+# Rounds are played again where the machine was too busy for a leader even before its fault.
+@pytest.mark.timeout(300)
 def test_a_command_under_fire_is_dead_in_time_whatever_is_struck_down() -> None:
     site = FileSite(TTL_S)
     with ThreadPoolExecutor(len(PLAYED)) as pool:
