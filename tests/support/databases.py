@@ -21,7 +21,8 @@ from support import binaries
 from support.ports import Reservation
 from support.processes import ServerProcess
 
-_READY_S = 30
+_READY_S = 60
+_MADE_S = 110
 _BIND_ATTEMPTS = 4
 _NOBODY = 65534
 
@@ -141,7 +142,7 @@ class Postgres(Database):
         if not data.exists():
             options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync"]
             made = [*prefix, initdb, *options, f"--pgdata={data}"]
-            subprocess.run(made, check=True, capture_output=True, timeout=60, cwd="/")
+            subprocess.run(made, check=True, capture_output=True, timeout=_MADE_S, cwd="/")
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
@@ -218,7 +219,7 @@ class MariaDB(Database):
             # A run that ends by itself: killed while it makes its first files, a server cannot read them any more.
             data.mkdir()
             subprocess.run(
-                [*command, "--bootstrap"], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+                [*command, "--bootstrap"], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=_MADE_S
             )
         return command
 
