@@ -25,9 +25,10 @@ from leasekit.errors import ProtocolError
 from leasekit.store import Get
 from support.certificates import TLS
 from support.cluster import Cluster
+from support.team import wait_until
 
 _ANSWER_S = 1.0
-_SNAPSHOT_S = 20.0
+_PATIENCE_S = 60.0
 _BEGUN_S = 0.05
 
 
@@ -72,9 +73,33 @@ class RaftCluster(Cluster):
             return None
         return response.result
 
+    def certain_status(self, index: int) -> MemberStatus:
+        """The same of a member that runs, and answers in its own time."""
+        return wait_until(
+            lambda: self.status(index),
+            _PATIENCE_S,
+            f"{self.member(index)} says how it is",
+            lambda: self.output(index),
+        )
+
+    def another_leads(self, than: int) -> int:
+        """Which other member leads, once that one, which cannot lead on, has noticed it too or says nothing."""
+        leaders: list[int] = []
+
+        def found() -> bool:
+            leaders.append(self.leader_index())
+            return leaders[-1] != than
+
+        wait_until(found, _PATIENCE_S, f"another than {self.member(than)} leads", self._outputs)
+        return leaders[-1]
+
+    def runs(self, index: int) -> bool:
+        """Whether member `index` has not ended by itself."""
+        return self._server(index).running
+
     def snapshot(self, index: int) -> None:
         """Let member `index` snapshot its state and compact its log."""
-        response = self._ask(self.endpoints[index], TakeSnapshot(id=1), answer_s=_SNAPSHOT_S)
+        response = self._ask(self.endpoints[index], TakeSnapshot(id=1), answer_s=_PATIENCE_S)
         assert isinstance(response, Done), response
 
     def begin_snapshot(self, index: int) -> None:

@@ -16,6 +16,7 @@ from support.processes import ServerProcess
 from support.raft_cluster import RaftCluster
 
 _MEMBER = Path(__file__).with_name("raft_member.py")
+_READY_S = 30.0
 _MOUNT = 'mount -t tmpfs -o size="$2"m tmpfs "$1" && exec sleep infinity'
 
 
@@ -57,7 +58,7 @@ class SmallDisk:
         self._holder = ServerProcess(
             [*enter, "sh", "-c", _MOUNT, "sh", self._folder, str(self._mib)], self._folder.with_suffix(".mount")
         )
-        give_up_s = time.monotonic() + 10
+        give_up_s = time.monotonic() + _READY_S
         # Its last step is to become this.
         while Path(f"/proc/{self._holder.pid}/comm").read_text() != "sleep\n":
             assert self._holder.running and time.monotonic() < give_up_s, self._holder.output()

@@ -25,6 +25,7 @@ _HELD_S = (0.1, 2.5)
 """How long faults last. Short enough that elections are under way at their end as often as not."""
 _QUIET_S = (0.0, 2.0)
 _SNAPSHOT_SHARE = 0.3
+_STRIKES_MIN = 2
 _MAJORITY_SHARE = 0.2
 """So often a majority may be struck at once."""
 
@@ -55,7 +56,8 @@ def burn(size: int, seconds: float, *, seed: int = 0, tell: Callable[[str], None
     with BurningCluster(size) as cluster:
         with Load(cluster.url("fire", endpoints=cluster.links), clients=6, seed=seed) as load:
             fire = _Fire(cluster, random.Random(seed))
-            while time.monotonic() - began_s < seconds:
+            # Something is struck also where every step takes as long.
+            while time.monotonic() - began_s < seconds or fire.strikes < _STRIKES_MIN:
                 fire.strike()
                 tell(f"{time.monotonic() - began_s:7.1f} s  {fire.last:40}  {load.account()}")
             load.goes_on()
@@ -68,6 +70,7 @@ class _Fire:
 
     def __init__(self, cluster: BurningCluster, rng: random.Random) -> None:
         self.faults: Counter[str] = Counter()
+        self.strikes = 0
         self.last = ""
         self._cluster = cluster
         self._rng = rng
@@ -87,6 +90,7 @@ class _Fire:
     def strike(self) -> None:
         """Return when all is mended."""
         rng, cluster = self._rng, self._cluster
+        self.strikes += 1
         if rng.random() < _SNAPSHOT_SHARE:
             self._take_snapshot(rng.randrange(cluster.size))
         most = cluster.size if rng.random() < _MAJORITY_SHARE else cluster.size // 2

@@ -91,13 +91,31 @@ class Load:
         wait_until(lambda: self.acknowledged >= target, timeout_s, f"{more} more changes", self.account)
         return now_s() - began_s
 
+    def stands_still(self) -> None:
+        """See that nothing is acknowledged which is asked for from now on, until requests have failed."""
+        since_s, failed = now_s(), self.failed
+
+        def some_failed() -> bool:
+            self._raise_failure()
+            # Each client may be waiting for an answer to what it asked for before.
+            return self.failed > failed + self._clients
+
+        wait_until(some_failed, 3 * SLACK_S, "requests fail", self.account)
+        answered = [
+            change for change in self.history.changes if change.called_s > since_s and change.swapped is not None
+        ]
+        assert not answered, f"acknowledged since {since_s}: {answered}"
+
     def account(self) -> str:
         """What came of the requests, for people."""
         return ", ".join(f"{count} {what}" for what, count in sorted(self.history.counts.items()))
 
     def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        error = self._failure
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is not None:
+            raise error
 
     # In the clients' thread.
 

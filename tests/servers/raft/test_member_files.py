@@ -16,7 +16,9 @@ from support.raft_cluster import RaftCluster
 
 _FILES = 256
 _CLIENTS = 300
-_PATIENCE_S = 20.0
+_ATTEMPTS = 5
+"""One is enough, unless another is elected meanwhile, or nobody answers in time: the machine may be busy."""
+_PATIENCE_S = 60.0
 
 
 class Limited(RaftCluster):
@@ -70,12 +72,17 @@ def test_however_many_clients_come_there_is_a_file_left_for_the_log(limit: str, 
 
 
 def test_a_leader_that_takes_no_more_clients_is_still_named() -> None:
-    with Limited("-n", 3) as cluster, contextlib.ExitStack() as stack:
-        leader = cluster.leader_index()
-        while Client(("127.0.0.1", cluster.port(leader)), stack).welcome:
-            pass
+    with Limited("-n", 3) as cluster:
         command = [sys.executable, "-P", "-m", "leasekit", "--store", cluster.url("test"), "raft", "status"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        for _ in range(_ATTEMPTS):
+            with contextlib.ExitStack() as stack:
+                leader = cluster.leader_index()
+                while Client(("127.0.0.1", cluster.port(leader)), stack).welcome:
+                    pass
+                done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            if f"m{leader} leads, as others say, but does not answer" in done.stderr:
+                break
+        else:
+            pytest.fail(f"m{leader} is not named: {done.stderr}")
     assert done.returncode == 69
-    assert f"m{leader} leads, as others say, but does not answer" in done.stderr
     assert "clients are connected already" in done.stdout

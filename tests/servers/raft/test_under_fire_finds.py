@@ -38,7 +38,7 @@ def test_members_that_end_leases_early() -> None:
 
 def test_members_that_do_a_repeated_change_again() -> None:
     with WrongMembers("forgets what it did") as cluster:
-        assert re.search("no order explains| is at .* and at ", _judgement(cluster, _lose_answers))
+        assert re.search("no order explains| is at .* and at |was told before", _judgement(cluster, _lose_answers))
 
 
 def _judgement(cluster: LinkedCluster, strike: Callable[[LinkedCluster], None]) -> str:

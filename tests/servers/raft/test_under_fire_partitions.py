@@ -10,6 +10,7 @@ import pytest
 
 from support.raft_linked import LinkedCluster
 from support.raft_load import Load
+from support.team import SLACK_S, wait_until
 
 _LONGER_THAN_AN_ELECTION_S = 1.5
 
@@ -26,7 +27,7 @@ def test_a_leader_that_is_cut_off_is_replaced_and_does_nothing_that_counts(clust
             leader = cluster.leader_index()
             cluster.isolate(leader)
             load.goes_on(more=50)
-            assert cluster.leader_index() != leader
+            cluster.another_leads(leader)
             cluster.reunite()
             load.goes_on(more=20)
 
@@ -39,7 +40,7 @@ def test_the_majority_goes_on_without_the_minority_that_has_the_leader(cluster: 
             others = [index for index in range(5) if index != leader]
             cluster.part([leader, others[0]], others[1:])
             load.goes_on(more=50)
-            assert cluster.leader_index() in others[1:]
+            assert cluster.another_leads(leader) in others[1:]
             cluster.reunite()
             load.goes_on(more=20)
 
@@ -48,10 +49,7 @@ def test_the_majority_goes_on_without_the_minority_that_has_the_leader(cluster: 
 def test_without_a_majority_anywhere_nothing_is_acknowledged(cluster: LinkedCluster) -> None:
     with Load(cluster.url("fire")) as load:
         cluster.part([0, 1], [2, 3], [4])
-        time.sleep(load.timeout_s)
-        before = load.acknowledged
-        time.sleep(0.5)
-        assert load.acknowledged == before
+        load.stands_still()
         cluster.reunite()
         load.goes_on()
 
@@ -62,7 +60,7 @@ def test_a_leader_that_is_not_heard_is_replaced(cluster: LinkedCluster) -> None:
         for hearer in (index for index in range(3) if index != leader):
             cluster.cut_one_way(leader, hearer)
         load.goes_on(more=50)
-        assert cluster.leader_index() != leader
+        cluster.another_leads(leader)
         cluster.reunite()
         load.goes_on()
 
@@ -74,7 +72,7 @@ def test_a_leader_that_hears_nobody_gives_up(cluster: LinkedCluster) -> None:
         for speaker in (index for index in range(3) if index != leader):
             cluster.cut_one_way(speaker, leader)
         load.goes_on(more=50)
-        assert cluster.leader_index() != leader
+        cluster.another_leads(leader)
         cluster.reunite()
         load.goes_on()
 
@@ -84,10 +82,11 @@ def test_a_follower_that_hears_nobody_does_not_unseat_the_leader(cluster: Linked
         deaf = (cluster.leader_index() + 1) % 3
         for speaker in (index for index in range(3) if index != deaf):
             cluster.cut_one_way(speaker, deaf)
+        _term(cluster, deaf)  # by now it has heard what was on its way before
         term = _term(cluster, deaf)
         time.sleep(_LONGER_THAN_AN_ELECTION_S)
         load.goes_on()
-        assert cluster.leader_index() != deaf
+        cluster.another_leads(deaf)
         # On a busy machine there may be elections for other reasons, but it hears of none, and began none.
         assert _term(cluster, deaf) == term
         cluster.reunite()
@@ -103,7 +102,8 @@ def test_a_majority_of_which_only_one_hears_all_others_finds_its_leader(cluster:
         cluster.part([leader], [second], [third])
         cluster.isolate(lonely)
         load.goes_on(more=50)
-        assert cluster.leader_index() == hub
+        # Another one may have been elected before all links were cut.
+        wait_until(lambda: cluster.leader_index() == hub, SLACK_S, "the hub leads", load.account)
         cluster.reunite()
         load.goes_on()
 
@@ -132,6 +132,4 @@ def test_links_break_and_heal_at_random(cluster: LinkedCluster) -> None:
 
 
 def _term(cluster: LinkedCluster, index: int) -> int:
-    status = cluster.status(index)
-    assert status is not None
-    return status.raft.term
+    return cluster.certain_status(index).raft.term
