@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ _HEALTH = {
     "consul": ["CMD", "consul", "operator", "raft", "list-peers"],
     "raft": ["CMD", "leasekit", "--store", "raft://127.0.0.1:7001", "raft", "status"],
 }
+_SOON_S = 60.0
 _PORTS = {"etcd": [2379, 22379, 32379], "consul": [8500, 18500, 28500], "raft": [7001, 17001, 27001]}
 
 
@@ -152,6 +153,12 @@ def test_the_own_stores_members_begin_with_each_other_and_where_they_listen() ->
         assert service["volumes"] == [f"{name}:{environment['LEASEKIT_RAFT_DATA']}"]
 
 
+def _until(told: Callable[[], bool], what: str) -> None:
+    give_up_s = time.monotonic() + _SOON_S
+    while not told():
+        assert time.monotonic() < give_up_s, f"not {what} for {_SOON_S:g} s"
+
+
 def _healthy(program: str | Path, command: list[str], **environment: str) -> bool:
     done = subprocess.run(
         [program, *command], env=os.environ | environment, capture_output=True, check=False, timeout=60
@@ -161,24 +168,29 @@ def _healthy(program: str | Path, command: list[str], **environment: str) -> boo
 
 def test_the_health_check_of_etcd_tells_a_server_with_a_quorum_from_one_without(etcd_cluster: EtcdCluster) -> None:
     program = binaries.require("etcd-3.5", "etcdctl")
-    address = etcd_cluster.endpoints[0]
-    assert _healthy(program, _HEALTH["etcd"][2:], ETCDCTL_ENDPOINTS=address)
+
+    def healthy() -> bool:
+        return _healthy(program, _HEALTH["etcd"][2:], ETCDCTL_ENDPOINTS=etcd_cluster.endpoints[0])
+
+    _until(healthy, "healthy")
     etcd_cluster.kill(1)
     etcd_cluster.kill(2)
-    assert not _healthy(program, _HEALTH["etcd"][2:], ETCDCTL_ENDPOINTS=address)
+    assert not healthy()
 
 
 def test_the_health_check_of_consul_tells_a_server_with_a_leader_from_one_without(
     consul_cluster: ConsulCluster,
 ) -> None:
     program = binaries.require("consul", "consul")
-    address = consul_cluster.endpoints[0]
-    assert _healthy(program, _HEALTH["consul"][2:], CONSUL_HTTP_ADDR=address)
+
+    def healthy() -> bool:
+        return _healthy(program, _HEALTH["consul"][2:], CONSUL_HTTP_ADDR=consul_cluster.endpoints[0])
+
+    _until(healthy, "healthy")
     consul_cluster.kill(1)
     consul_cluster.kill(2)
-    give_up_s = time.monotonic() + 15  # a leader without followers steps down after its own lease
-    while _healthy(program, _HEALTH["consul"][2:], CONSUL_HTTP_ADDR=address):
-        assert time.monotonic() < give_up_s, "still healthy, alone of three"
+    # A leader without followers steps down after its own lease.
+    _until(lambda: not healthy(), "unhealthy, alone of three")
 
 
 def test_the_health_check_of_the_own_store_tells_a_member_with_a_leader_from_one_without(
@@ -189,9 +201,8 @@ def test_the_health_check_of_the_own_store_tells_a_member_with_a_leader_from_one
         arguments = ["raft://" + raft_cluster.endpoints[0] if "://" in each else each for each in _HEALTH["raft"][2:]]
         return _healthy(sys.executable, ["-P", "-m", "leasekit", *arguments])
 
-    assert healthy()
+    _until(healthy, "healthy")
     raft_cluster.kill(1)
     raft_cluster.kill(2)
-    give_up_s = time.monotonic() + 15  # a leader without followers steps down within an election time-out
-    while healthy():
-        assert time.monotonic() < give_up_s, "still healthy, alone of three"
+    # A leader without followers steps down within an election time-out.
+    _until(lambda: not healthy(), "unhealthy, alone of three")

@@ -24,6 +24,10 @@ from support import pages
 from support.binaries import REPOSITORY as ROOT
 from support.tree import source_files
 
+# Of processor time it takes a few seconds only.
+_BUILT_WITHIN_S = 200
+pytestmark = pytest.mark.timeout(_BUILT_WITHIN_S + 100)
+
 DOCS = ROOT / "docs"
 CONFIG = DOCS / "site" / "mkdocs.yml"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
@@ -58,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=_BUILT_WITHIN_S,
         check=False,
     )
     # Not `--quiet`: that would keep warnings from being counted, too.
