@@ -85,7 +85,7 @@ async def test_the_error_says_why_now_and_not_why_earlier(dead: str, opened: Ope
     await complaint(lambda: store.get("key", timeout_s=0.5), "Connection refused")
     host, _, port = dead.rpartition(":")
     async with await asyncio.start_server(hang_up, host, int(port)):
-        await complaint(lambda: store.get("key", timeout_s=0.5), "hangs up")
+        await complaint(lambda: store.get("key", timeout_s=0.5), "accepts connections")
 
 
 async def test_a_name_that_nobody_knows_is_unavailable_and_the_error_says_why(opened: Open) -> None:
