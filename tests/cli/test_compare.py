@@ -21,7 +21,14 @@ from support.children import pids_with
 from support.command import Command, Done, Running
 from support.servers import EtcdCluster
 
+# Processes and servers are started by the dozen, which a busy machine takes its time for.
+DONE_WITHIN_S = 240.0
+pytestmark = pytest.mark.timeout(DONE_WITHIN_S + 60)
+
 TINY = ("--rounds", "1", "--ttl", "2")
+# Where leases must not run out before they are meant to: a leader that a busy machine holds up is no sample.
+HARDY_TTL_S = 6.0
+HARDY = ("--rounds", "1", "--ttl", str(HARDY_TTL_S))
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def start(cli: Command, folder: Path, *arguments: str, **options: Any) -> Runnin
 
 
 def run(cli: Command, folder: Path, *arguments: str) -> Done:
-    return start(cli, folder, *arguments).end(timeout_s=110)
+    return start(cli, folder, *arguments).end(DONE_WITHIN_S)
 
 
 def only(*scenarios: str) -> list[str]:
@@ -48,7 +55,7 @@ def only(*scenarios: str) -> list[str]:
 def check_nothing_left(comparison: Running, folder: Path) -> None:
     """Its servers have its folder on their command lines, its workers its process id."""
     worker = f"leasekit.cli.compare.worker\0{comparison.pid}\0"
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while left := [*pids_with(str(folder)), *pids_with(worker)]:
         assert time.monotonic() < give_up, left
         time.sleep(0.02)
@@ -70,7 +77,7 @@ def test_a_file_a_cluster_and_a_server_side_by_side(cli_without_store: Command, 
     html = tmp_path / "page.html"
     scenarios = only("acquire", "handover", "watch", "renewal", "requests")
     done = run(
-        cli_without_store, folder, "--with", "sqlite,etcd1", *TINY, *scenarios, "-o", "json", "--html", str(html)
+        cli_without_store, folder, "--with", "sqlite,etcd1", *HARDY, *scenarios, "-o", "json", "--html", str(html)
     )
     assert done.code == 0, done
     assert done.json["complete"] is True
@@ -80,7 +87,7 @@ def test_a_file_a_cluster_and_a_server_side_by_side(cli_without_store: Command, 
     check_measured(sqlite, *figures)
     check_measured(etcd, *figures, "renewal_requests", "renewal_bytes", "handover_requests")
     assert etcd["version"].startswith("3.5")
-    assert etcd["promises"]["ttl_s"] == 2
+    assert etcd["promises"]["ttl_s"] == HARDY_TTL_S
     # A keepalive, and the read that confirms it.
     assert etcd["measured"]["renewal_requests"]["median"] == 2
     page = ElementTree.fromstring(html.read_text().removeprefix("<!doctype html>"))
@@ -89,22 +96,28 @@ def test_a_file_a_cluster_and_a_server_side_by_side(cli_without_store: Command, 
 
 
 def test_a_leader_that_is_paused_and_one_that_is_killed(cli_without_store: Command, folder: Path) -> None:
-    done = run(cli_without_store, folder, "--with", "sqlite", *TINY, *only("paused", "failover", "idle"), "-o", "json")
+    done = run(cli_without_store, folder, "--with", "sqlite", *HARDY, *only("paused", "failover"), "-o", "json")
     assert done.code == 0, done
     [store] = done.json["stores"]
-    paused = ["paused_late_s", "paused_noticed_s", "paused_refused", "paused_accepted"]
-    check_measured(store, *paused, "failover_s", "idle_calls_per_minute", "idle_cpu_percent")
+    check_measured(store, "paused_late_s", "paused_noticed_s", "paused_refused", "paused_accepted", "failover_s")
     measured = {name: found["samples"] for name, found in store["measured"].items()}
     assert measured["paused_late_s"] == [0, 0]
     assert measured["paused_accepted"] == [0, 0]
     assert measured["paused_refused"] == [1, 1]
-    # Renewed at most a third of the ttl before.
-    assert min(measured["failover_s"]) > 2 * 2 / 3 - 0.1
+    # A renewal is due a third of the ttl after the one before, and may be late on a busy machine.
+    assert min(measured["failover_s"]) > HARDY_TTL_S / 3
+
+
+def test_what_an_idle_election_costs(cli_without_store: Command, folder: Path) -> None:
+    done = run(cli_without_store, folder, "--with", "sqlite", *TINY, *only("idle"), "-o", "json")
+    assert done.code == 0, done
+    [store] = done.json["stores"]
+    check_measured(store, "idle_calls_per_minute", "idle_cpu_percent")
 
 
 def test_the_stores_own_leader_is_killed_and_comes_back(cli_without_store: Command, folder: Path) -> None:
     comparison = start(cli_without_store, folder, "--with", "raft3", *TINY, *only("store-failover"), "-o", "json")
-    done = comparison.end(timeout_s=110)
+    done = comparison.end(DONE_WITHIN_S)
     assert done.code == 0, done
     [store] = done.json["stores"]
     check_measured(store, "store_failover_write_s", "store_failover_renewal_s", "store_failover_survived")
@@ -128,7 +141,7 @@ async def test_a_store_that_is_given_is_left_as_it_was(
 ) -> None:
     url = etcd.url(prefix)
     scenarios = only("handover", "failover", "store-failover")
-    done = run(cli_without_store, folder, url, *TINY, *scenarios, "-o", "json")
+    done = run(cli_without_store, folder, url, *HARDY, *scenarios, "-o", "json")
     assert done.code == 0, done
     [store] = done.json["stores"]
     check_measured(store, "handover_s", "failover_s")
@@ -222,7 +235,7 @@ def test_its_reader_may_go_away(cli_without_store: Command, folder: Path) -> Non
     os.close(reader)
     comparison = start(cli_without_store, folder, "--with", "sqlite", *TINY, *only("acquire"), stdout=writer)
     os.close(writer)
-    assert comparison.process.wait(60) == 141
+    assert comparison.process.wait(DONE_WITHIN_S) == 141
     check_nothing_left(comparison, folder)
     assert list(folder.iterdir()) == []
 
