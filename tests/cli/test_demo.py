@@ -16,6 +16,8 @@ from support.command import Command, Running
 from support.servers import EtcdCluster
 
 GONE_WITHIN_S = 30.0
+DONE_WITHIN_S = 240.0
+pytestmark = pytest.mark.timeout(DONE_WITHIN_S + 60)
 
 
 def workers_of(demo: Running) -> list[int]:
@@ -62,7 +64,7 @@ def check_story(told: str) -> None:
 
 def test_a_killed_a_paused_and_a_resigning_leader_are_each_replaced(cli_without_store: Command, folder: Path) -> None:
     demo = start(cli_without_store, folder)
-    done = demo.end(timeout_s=100)
+    done = demo.end(DONE_WITHIN_S)
     assert done.code == 0, done
     check_story(done.out)
     assert done.err == ""
@@ -85,7 +87,7 @@ def members_in(folder: Path) -> list[int]:
 
 def test_on_a_cluster_of_its_own_the_leading_member_is_killed_as_well(cli_without_store: Command, folder: Path) -> None:
     demo = start(cli_without_store, folder, "--store", "raft")
-    done = demo.end(timeout_s=100)
+    done = demo.end(DONE_WITHIN_S)
     assert done.code == 0, done
     assert done.err == ""
     told = done.out
@@ -119,7 +121,7 @@ def test_however_it_ends_no_member_is_left(cli_without_store: Command, folder: P
 def test_the_demo_leaves_nothing_in_a_store_of_the_users_own(
     cli_without_store: Command, folder: Path, etcd: EtcdCluster, prefix: str
 ) -> None:
-    done = start(cli_without_store, folder, "--store", etcd.url(prefix)).end(timeout_s=100)
+    done = start(cli_without_store, folder, "--store", etcd.url(prefix)).end(DONE_WITHIN_S)
     assert done.code == 0, done
     check_story(done.out)
     assert cli_without_store("--store", etcd.url(prefix), "status", "-o", "json").json["elections"] == []
