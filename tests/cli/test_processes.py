@@ -33,17 +33,19 @@ else:
 print(rounds, flush=True)
 """
 OVERSEER = """
-import os, subprocess, sys
+import os, subprocess, sys, time
 from leasekit.watchdog import processes
 processes.adopt_orphans()
 child = subprocess.Popen([sys.executable, "-I", "-S", "-c", sys.argv[1], *sys.argv[2:]], process_group=0, stdout=subprocess.PIPE)
 child.stdout.readline()
-seen = 0
-for _ in range(300):
+looks = seen = 0
+enough_at = time.monotonic() + 20  # for a machine that is busy
+while looks < 300 and time.monotonic() < enough_at:
+    looks += 1
     seen += processes.has_living_children(os.getpid())
     processes.reap_adopted(processes.look(child.pid, os.getpid()), os.getpid(), spare=child.pid)
 processes.kill(child.pid, os.getpid())
-print(seen, "of 300", flush=True)
+print(seen, looks, flush=True)
 """
 # Each generation lives for a few ms, in a session of its own.
 RUNAWAY = """
@@ -80,7 +82,7 @@ def hunt(what: str, mark: str, *, tells_of_children: bool = True) -> str:
     """How many calls of `kill` it took."""
     less = "" if tells_of_children else "from leasekit.watchdog import processes; processes._tells_of_children = bool\n"
     done = subprocess.run(
-        [sys.executable, "-c", less + HUNTER, what, mark], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", less + HUNTER, what, mark], capture_output=True, text=True, timeout=100, check=True
     )
     return done.stdout.strip()
 
@@ -90,7 +92,7 @@ def mark(tmp_path: Path) -> Iterator[str]:
     """A word on the command line of those who are hunted. Whoever is left is killed in the end."""
     mark = f"mark-{tmp_path.name}-{os.getpid()}"
     yield mark
-    give_up_s = time.monotonic() + 10
+    give_up_s = time.monotonic() + 30
     while (left := pids_with(mark)) and time.monotonic() < give_up_s:
         for pid in left:
             try:
@@ -107,9 +109,10 @@ def test_who_keeps_forking_away_into_new_sessions_is_caught(mark: str) -> None:
 def test_nobody_is_overlooked_who_forks_and_exits_while_all_are_being_listed(mark: str) -> None:
     # The look alone says now and then that nobody is left.
     seen = subprocess.run(
-        [sys.executable, "-c", OVERSEER, RUNAWAY, mark], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", OVERSEER, RUNAWAY, mark], capture_output=True, text=True, timeout=100, check=True
     )
-    assert seen.stdout.split() == ["300", "of", "300"]
+    found, looks = map(int, seen.stdout.split())
+    assert found == looks > 0
 
 
 def test_a_process_whose_main_thread_is_gone_still_lives_and_is_killed(mark: str) -> None:
