@@ -125,7 +125,7 @@ async def test_a_run_that_is_left_to_be_attempted_again_is_no_end_that_could_not
     one = worker(world, guarantee="at_least_once")
     run = await one.job.next_run()
     assert await one.job.finish(run, Outcome.LOST, None)
-    assert not caplog.records
+    assert "could not be written" not in caplog.text
     assert await outcomes(one) == [("claimed", 1)]
     await one.leave()
 
@@ -301,10 +301,11 @@ async def test_a_mark_that_the_store_s_clock_has_carried_far_ahead_is_told_of_on
     one.serve(lambda: 1)
     await world.pass_time(2 * EVERY_S)
     one.network.server_time = true_time  # type: ignore[method-assign]
-    assert not caplog.records
+    assert "ahead of the store" not in caplog.text
     await world.pass_time(5 * EVERY_S)
-    (told,) = caplog.records
-    assert "ahead of the store" in told.getMessage() and f"{JOB}/slots" in told.getMessage()
+    # What earlier tests left running may be logged as well.
+    (told,) = [record.getMessage() for record in caplog.records if "ahead of the store" in record.getMessage()]
+    assert f"{JOB}/slots" in told
     # What it tells to do does help.
     await one.stop()
     await world.store.transact((), (Delete(f"{JOB}/slots"),), timeout_s=1)
