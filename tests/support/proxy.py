@@ -116,13 +116,17 @@ class Proxy:
 
     async def _close(self) -> None:
         assert self._server is not None
-        self._server.close()
+        # A closed server loses what it has just accepted, so first it only accepts no more.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
         # What was just accepted becomes a link, and what was aborted lets go of its socket, in later turns of the loop.
         quiet = 0
         while quiet < _QUIET_TURNS:
             self._abort_links()
             quiet = 0 if self._links else quiet + 1
             await asyncio.sleep(0)
+        self._server.close()
+        await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(self, reader, writer)
