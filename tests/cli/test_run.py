@@ -18,10 +18,15 @@ from support.command import Command, Running
 from support.signals import LIBRARY_SIGNALS
 
 # For tests that wait for a lease to run out; otherwise it must not, however busy the machine is.
-TTL_S = 3.0
+TTL_S = 5.0
 SHORT = ("--ttl", str(TTL_S))
 LONG = ("--ttl", "60", "--grace", "5")
 FOR_EVER = "while :; do sleep 0.05; done"
+
+
+def until(file: Path) -> str:
+    """In a shell: wait for it."""
+    return f"while [ ! -e {file} ]; do sleep 0.05; done;"
 
 
 def start_up(cli: Command, *options: str, script: str = ":", name: str = "job") -> Running:
@@ -168,7 +173,7 @@ def test_a_command_that_is_stopped_hears_that_it_is_to_end(cli: Command, number:
         assert time.monotonic() < give_up
         time.sleep(0.02)
     running.signal(number)
-    assert running.end(20).code == 128 + number
+    assert running.end().code == 128 + number
 
 
 def test_a_signal_that_ends_the_command_is_the_result(cli: Command) -> None:
@@ -236,7 +241,7 @@ def test_two_commands_never_run_at_once_although_leaders_are_killed_and_stopped(
     command = (sys.executable, "-c", hold, str(tmp_path / "lock"))
     runs = {f"run-{n}": cli.start("run", "job", *SHORT, "--id", f"run-{n}", "--", *command) for n in range(3)}
     cli.until(lambda done: len(done.out.splitlines()) == 3, "candidates", "job", "-o", "tsv")
-    first = cli("leader", "job").out.strip()
+    first = cli.until(lambda done: done.code == 0, "leader", "job").out.strip()
     assert runs[first].line() == "alone"
     runs[first].signal(signal.SIGKILL)
     second = cli.until(lambda done: done.out.strip() not in ("", first), "leader", "job").out.strip()
@@ -257,9 +262,9 @@ def test_a_killed_watchdog_is_a_lost_leadership(cli: Command) -> None:
 
 def test_the_leadership_is_kept_until_nobody_of_the_command_is_left(cli: Command, tmp_path: Path) -> None:
     # The command exits at once; what it leaves behind heeds TERM in its own time.
-    left = f"trap 'echo told; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo gone; exit' TERM; echo up; {FOR_EVER}"
-    script = f'sh -c "{left}" & sleep 0.2; exit 5'
-    running = cli.start("run", "job", "--ttl", "60", "--grace", "20", "--", "sh", "-c", script)
+    left = f"trap 'echo told; {until(tmp_path / 'go')} echo gone; exit' TERM; touch {tmp_path}/up; {FOR_EVER}"
+    script = f'sh -c "{left}" & {until(tmp_path / "up")} exit 5'
+    running = cli.start("run", "job", "--ttl", "90", "--grace", "50", "--", "sh", "-c", script)
     running.line_with("told")
     assert cli("leader", "job").code == 0
     (tmp_path / "go").touch()
