@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,7 +60,7 @@ def terminal(cli: Command) -> Iterator[Terminal]:
 
 
 # `exec` where a key follows at once: between vfork and exec, dash's child swallows what the terminal sends.
-def run(script: str, *, options: str = "--ttl 30") -> str:
+def run(script: str, *, options: str = "--ttl 60") -> str:
     return f"{LEASEKIT} run job {options} -- sh -c '\"'\"'{script}'\"'\"'\n".replace("'\"'\"'", "'")
 
 
@@ -78,8 +79,10 @@ def test_ctrl_c_ends_the_command_and_130_is_the_result(terminal: Terminal) -> No
     terminal.until("code=130")
 
 
-def test_ctrl_c_reaches_a_command_once(terminal: Terminal) -> None:
-    terminal.type(run('trap "echo caught" INT; echo up; sleep 0.7; sleep 0.7; echo done'))
+def test_ctrl_c_reaches_a_command_once(terminal: Terminal, tmp_path: Path) -> None:
+    caught = tmp_path / "caught"
+    wait = f"while [ ! -e {caught} ]; do sleep 0.05; done"
+    terminal.type(run(f'trap "echo caught; touch {caught}" INT; echo up; {wait}; sleep 0.7; echo done'))
     terminal.until("up")
     terminal.type("\x03")
     terminal.until("caught")
@@ -101,7 +104,7 @@ def test_ctrl_z_suspends_and_fg_goes_on(terminal: Terminal) -> None:
 
 
 def test_a_suspended_command_loses_its_leadership_in_time(terminal: Terminal, cli: Command) -> None:
-    terminal.type(run("echo up; exec sleep 60", options="--ttl 3"))
+    terminal.type(run("echo up; exec sleep 60", options="--ttl 5"))
     terminal.until("up")
     terminal.type("\x1a")
     terminal.until("Stopped")
@@ -169,11 +172,11 @@ def test_status_shows_what_the_screen_has_room_for(terminal: Terminal, cli: Comm
 
 
 def test_status_counts_down_to_the_next_leader(terminal: Terminal, cli: Command) -> None:
-    first = cli.start("run", "job", "--id", "first", "--ttl", "12", "--", "sleep", "60")
+    first = cli.start("run", "job", "--id", "first", "--ttl", "20", "--", "sleep", "60")
     cli.until(lambda done: done.code == 0, "leader", "job")
     cli.start("run", "job", "--id", "second", "--", "sleep", "60")
     terminal.type(f"{LEASEKIT} status -w\n")
-    terminal.until("12.1s if it dies")
+    terminal.until("20.1s if it dies")
     first.signal(signal.SIGSTOP)
     assert cli("resign", "job", "--force", "--yes").code == 0
 
@@ -182,7 +185,12 @@ def test_status_counts_down_to_the_next_leader(terminal: Terminal, cli: Command)
         return float(terminal.until("s "))
 
     terminal.until("held")
-    assert 12.3 > seconds_left() > seconds_left() > seconds_left()
+    # Redrawn at each change as well, perhaps within the tenth of a second that is shown.
+    left = [seconds_left()]
+    while len(set(left)) < 4:
+        left.append(seconds_left())
+    assert left[0] < 20.5
+    assert left == sorted(left, reverse=True)
     first.signal(signal.SIGCONT)
     terminal.type("\x03")
 
