@@ -31,6 +31,8 @@ _ROUND_S = 1.0
 """The keys change after so long: the search for an order is quick on short histories."""
 _PAUSE_S = 0.02
 LEDGER = "ledger/"
+PATIENCE_S = 2 * SLACK_S
+"""For clients, members and links between them, all on one busy machine."""
 
 
 class Load:
@@ -57,7 +59,7 @@ class Load:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.result(SLACK_S)
+        self._ready.result(PATIENCE_S)
         self.goes_on()
         return self
 
@@ -67,7 +69,7 @@ class Load:
         assert self._loop is not None and self._stop is not None
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(3 * SLACK_S)
+        self._thread.join(2 * PATIENCE_S)
         if kind is None:
             assert not self._thread.is_alive(), "the clients do not come to an end"
             self._raise_failure()
@@ -85,7 +87,7 @@ class Load:
         unanswered = ("changes with unknown outcome", "changes surely not made", "reads without answer")
         return sum(self.history.counts[what] for what in unanswered)
 
-    def goes_on(self, more: int = 20, timeout_s: float = SLACK_S) -> float:
+    def goes_on(self, more: int = 20, timeout_s: float = PATIENCE_S) -> float:
         """Wait until so many more changes are acknowledged; how long that took, in seconds."""
         began_s, target = now_s(), self.acknowledged + more
         wait_until(lambda: self.acknowledged >= target, timeout_s, f"{more} more changes", self.account)
@@ -100,7 +102,7 @@ class Load:
             # Each client may be waiting for an answer to what it asked for before.
             return self.failed > failed + self._clients
 
-        wait_until(some_failed, 3 * SLACK_S, "requests fail", self.account)
+        wait_until(some_failed, PATIENCE_S, "requests fail", self.account)
         answered = [
             change for change in self.history.changes if change.called_s > since_s and change.swapped is not None
         ]
@@ -259,7 +261,7 @@ class Load:
             if isinstance(told, Resync):
                 begun_anew = True
                 self.history.counts["watches begun anew"] += 1
-                entries = (await store.scan(LEDGER, timeout_s=SLACK_S)).entries
+                entries = (await store.scan(LEDGER, timeout_s=PATIENCE_S)).entries
                 self._told.update({entry.key: entry.revision for entry in entries})
                 continue
             assert told.revision >= last, f"a watch goes back from {last}: {told}"
@@ -269,7 +271,7 @@ class Load:
     async def _settle(self, store: Store, watching: asyncio.Task[None]) -> None:
         """Read everything once more, and wait until the watch has told all of the ledger."""
         called_s = now_s()
-        found = await store.scan("", timeout_s=SLACK_S)
+        found = await store.scan("", timeout_s=PATIENCE_S)
         entries = {entry.key: entry for entry in found.entries}
         returned_s = now_s()
         keys = {change.key for change in self.history.changes} | (entries.keys() - {PLACE})
@@ -283,7 +285,7 @@ class Load:
             )
         )
         ledger = {key: entry.revision for key, entry in entries.items() if key.startswith(LEDGER)}
-        give_up_s = now_s() + SLACK_S
+        give_up_s = now_s() + PATIENCE_S
         while ledger.keys() - self._told.keys() and not watching.done() and now_s() < give_up_s:
             await asyncio.sleep(0.02)
         if watching.done():

@@ -14,6 +14,7 @@ from leasekit.errors import OutcomeUnknown, StoreUnavailable
 _STEP_S = 0.01
 _LATE_S = 0.7
 _LONGEST_S = 30.0
+_HANDING_OVER_TURNS = 5
 
 
 class OwnTime:
@@ -65,3 +66,13 @@ async def unavailable(call: Callable[[float], Awaitable[object]], says: str, *, 
             return
         timeout_s *= 2
         assert timeout_s <= _LONGEST_S, f"does not say {says!r}: {told.value!r}"
+
+
+async def end(server: asyncio.Server) -> None:
+    """Close it, once it has handed over what it has accepted: closed in that very turn it would forget it, unclosed."""
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    for _ in range(_HANDING_OVER_TURNS):
+        await asyncio.sleep(0)
+    server.close()
+    await server.wait_closed()

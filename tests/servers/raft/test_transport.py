@@ -32,6 +32,7 @@ from leasekit.backends.raft.wire import Codec, Hello, Purpose, Rejected, Welcome
 from leasekit.store import Changed, Committed
 from leasekit.store import Entry as KeyEntry
 from support.raft_certificates import Authority
+from support.raft_patience import end
 from support.raft_versions import NEWER_CODEC
 
 _CLUSTER = "cluster"
@@ -535,8 +536,7 @@ async def test_a_stuck_member_costs_bounded_memory() -> None:
                 dropped = line.outbox.dropped
                 await asyncio.sleep(0)
         stuck.set()
-        server.close()
-        await server.wait_closed()
+        await end(server)
 
 
 async def test_a_port_that_is_taken_is_an_error() -> None:

@@ -22,7 +22,7 @@ from leasekit.errors import ConfigError, LeaseLost, OutcomeUnknown, StoreUnavail
 from leasekit.store import Absent, At, Changed, Compare, Delete, Get, NoneUnder, Put, Resync, Store
 from leasekit.urls import parse
 from support.raft_fake import UNIX_S, FakeCluster, fake_cluster, hang_up
-from support.raft_patience import OwnTime, pass_own_time, unavailable
+from support.raft_patience import OwnTime, end, pass_own_time, unavailable
 
 _LONG_S = 30.0
 _SHORT_S = 0.3
@@ -324,8 +324,7 @@ async def test_a_server_that_is_no_member_is_unavailable_and_not_asked_without_a
             await store.get("k", timeout_s=_SHORT_S)
         health = await store.probe(timeout_s=_LONG_S)
         assert not health.reachable and "does not speak" in (health.endpoints[0].error or "")
-    server.close()
-    await server.wait_closed()
+    await end(server)
 
 
 # Answers that are lost
