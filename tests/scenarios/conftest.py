@@ -15,7 +15,7 @@ from support.site import Site
 @pytest.fixture(params=["etcd", "consul", "raft", "sqlite"])
 def site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) -> Iterator[Site]:
     """Each store that processes can share."""
-    yield from _site(request, prefix, tmp_path, ttl_s=1.0)
+    yield from _site(request, prefix, tmp_path, ttl_s=2.0)
 
 
 @pytest.fixture(params=["etcd", "consul"])
@@ -24,7 +24,7 @@ def network_site(request: pytest.FixtureRequest, prefix: str, tmp_path: Path) ->
 
     A client of raft:// learns the members' own addresses: `tests/servers/raft` cuts off whole hosts.
     """
-    yield from _site(request, prefix, tmp_path, ttl_s=1.0)
+    yield from _site(request, prefix, tmp_path, ttl_s=2.0)
 
 
 @pytest.fixture(params=["etcd", "spacious_consul"])

@@ -1,6 +1,6 @@
 """One process that serves a job each second, and writes down its runs.
 
-Usage: cron_worker.py URL RECORD [--guarantee G] [--hold FILE]. Appends JSON lines to RECORD. With `--hold` a run goes on
+Usage: cron_worker.py URL RECORD [--guarantee G] [--hold FILE] [--ttl S]. Appends JSON lines to RECORD. With `--hold` a run goes on
 until FILE exists. Ends on SIGTERM, in the way that `leasekit.serve` tells its users to.
 """
 
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("record")
     parser.add_argument("--guarantee", choices=["at_most_once", "at_least_once"], default="at_most_once")
     parser.add_argument("--hold", type=Path)
+    parser.add_argument("--ttl", type=float, default=3.0)
     given = parser.parse_args()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -48,7 +49,13 @@ def main() -> None:
     with leasekit.connect(given.url) as store:
 
         @leasekit.cron(
-            "job", "every 1s", store=store, ttl_s=1, overlap="queue_one", missed="all", guarantee=given.guarantee
+            "job",
+            "every 1s",
+            store=store,
+            ttl_s=given.ttl,
+            overlap="queue_one",
+            missed="all",
+            guarantee=given.guarantee,
         )
         def job() -> None:
             write("begins")

@@ -18,7 +18,7 @@ from support.command import Command
 from support.pausing import pause
 
 ELECTION = "reports"
-TTL_S = 1.0
+TTL_S = 4.0
 
 
 class Member:
@@ -89,7 +89,8 @@ def test_a_paused_leader_overlaps_in_belief_and_not_in_validity(
     first.tell("write")
     first.expect("written")
     second = members["second"] = Member(tmp_path, url, "second")
-    time.sleep(TTL_S / 2)  # so that its campaign has seen the leader before that stops
+    # So that its campaign has seen the leader before that stops.
+    cli.until(lambda done: "second" in done.out, "--store", url, "candidates", ELECTION)
     first.pause()
     later = second.elected()
     second.tell("write")
@@ -148,11 +149,12 @@ def test_a_transfer_is_known_to_have_come_before(cli: Command, tmp_path: Path) -
     running = {}
     try:
         for id, journal in journals.items():
-            arguments = ("run", ELECTION, "--id", id, "--ttl", "5", "--journal", str(journal), "--", "sleep", "60")
-            running[id] = command.start(*arguments)
+            arguments = ("run", ELECTION, "--id", id, "--ttl", "30", "--journal", str(journal))
+            running[id] = command.start(*arguments, "--", "sh", "-c", "echo up; exec sleep 60")
             command.until(lambda done, id=id: id in done.out, "candidates", ELECTION)  # type: ignore[misc]
         assert command("transfer", ELECTION, "--to", "b").code == 0
         assert running["a"].end().code in (0, 79, 143)
+        running["b"].line_with("up")
         running["b"].signal(signal.SIGTERM)
         running["b"].end()
     finally:

@@ -30,7 +30,11 @@ class Site:
     @property
     def gone_within_s(self) -> float:
         """How long after its last renewal a lease is surely gone."""
-        return self.capabilities.expires_within_s(self.ttl_s)
+        return self.gone_after_s(self.ttl_s)
+
+    def gone_after_s(self, ttl_s: float) -> float:
+        """The same with another ttl."""
+        return self.capabilities.expires_within_s(ttl_s)
 
     @property
     def servers(self) -> EtcdCluster | ConsulCluster | RaftCluster:
