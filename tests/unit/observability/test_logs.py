@@ -134,7 +134,7 @@ def test_a_handler_never_runs_on_the_engine_s_thread() -> None:
     logs.LOGGER.setLevel(logging.DEBUG)
     try:
         with leasekit.connect("memory://") as store:
-            election = leasekit.Election("reports", store=store, ttl_s=3)
+            election = leasekit.Election("reports", store=store, ttl_s=6)
             with election.campaign(timeout_s=PATIENCE_S):
                 give_up_s = time.monotonic() + PATIENCE_S
                 while not any(extra(record)["event"] == "renewal" for record in list(kept.records)):

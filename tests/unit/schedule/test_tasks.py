@@ -272,8 +272,9 @@ async def test_a_slot_that_is_claimed_as_its_claimer_is_cancelled_is_let_go_of(s
     async with asyncio.timeout(LONG_S):
         while await election.leader() is not None:
             await asyncio.sleep(0.005)
-    (line,) = await slots.lines()
-    assert (line.outcome, line.detail) == (Outcome.LOST, "stopped before it began")
+    # What came due while the machine had no time for it is missed, and no run.
+    (run,) = [line for line in await slots.lines() if line.token is not None]
+    assert (run.outcome, run.detail) == (Outcome.LOST, "stopped before it began")
 
 
 def tasks_named(name: str) -> list[asyncio.Task[Any]]:
