@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,6 +25,8 @@ _LOG = logging.getLogger("leasekit.raft")
 T = TypeVar("T")
 
 _ASK_S = 1.0
+_ASK_TIMES = 3
+"""Who does not answer may be busy, and be the one who knows that this member was here before."""
 _ASK_AGAIN_S = 0.5
 
 
@@ -101,7 +103,7 @@ async def _introduce(config: MemberConfig, tls: ssl.SSLContext | None) -> tuple[
     """Ask the others. The cluster's id, and its members as far as known."""
     if config.initial:
         others = [address for member, address in config.initial.items() if member != config.id]
-        answers, _ = await _statuses(others, tls)
+        answers, _ = await _ask(others, tls)
         for status, _ in answers:
             _refuse_wiped(config, status)
         return config.cluster_id, Membership(voters=dict(config.initial))
@@ -112,7 +114,7 @@ async def _introduce(config: MemberConfig, tls: ssl.SSLContext | None) -> tuple[
         )
     complaints = Complaints()
     while True:
-        answers, troubles = await _statuses(config.join, tls)
+        answers, troubles = await _ask(config.join, tls)
         if answers:
             break
         for text in troubles:
@@ -125,6 +127,17 @@ async def _introduce(config: MemberConfig, tls: ssl.SSLContext | None) -> tuple[
         raise ConfigError("join", f"names members of different clusters: {told}")
     latest, cluster = max(answers, key=lambda answer: (answer[0].raft.term, answer[0].raft.commit))
     return cluster, latest.raft.membership
+
+
+async def _ask(
+    addresses: Sequence[str], tls: ssl.SSLContext | None
+) -> tuple[list[tuple[MemberStatus, str]], list[str]]:
+    """As `_statuses`, again if somebody does not answer. Who does not even listen costs no time."""
+    for _ in range(_ASK_TIMES):
+        answers, troubles = await _statuses(addresses, tls)
+        if not troubles:
+            break
+    return answers, troubles
 
 
 async def _statuses(
