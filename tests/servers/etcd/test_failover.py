@@ -13,7 +13,7 @@ from support.ports import Reservation
 from support.proxy import Proxy
 from support.servers import EtcdCluster
 
-from .conftest import PATIENCE_S, Open, complaint, connected, takes_less
+from .conftest import PATIENCE_S, Open, complaint, connected, takes_less, until
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ async def test_a_read_leaves_a_frozen_server_in_time_for_another_to_answer(
     cluster.pause(follower)
     try:
         # Each of the three has a third of it.
-        assert await store.get("key", timeout_s=9) is not None
+        assert await store.get("key", timeout_s=15) is not None
     finally:
         cluster.resume(follower)
 
@@ -167,9 +167,10 @@ async def test_a_grant_whose_reply_was_lost_is_asked_for_again(etcd: EtcdCluster
         store = opened(etcd.url(prefix, endpoints=[proxy.address, *etcd.endpoints]))
         await connected(store, proxy.address)
         proxy.drop_replies()
-        # Each of the two has half of it.
-        lease = await store.grant(60, timeout_s=6)
-        assert proxy.bytes_lost > 0
+        grant = asyncio.create_task(store.grant(60, timeout_s=2 * PATIENCE_S))
+        await until(lambda: proxy.bytes_lost > 0)
+        proxy.close_connections()
+        lease = await grant
         assert await store.renew(lease.id, timeout_s=PATIENCE_S) == lease.ttl_s
 
 

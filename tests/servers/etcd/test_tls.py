@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import trustme
 
 from leasekit.store import Absent, Put, Store
+from support.proxy import Proxy
 from support.servers import EtcdCluster
 
 from .conftest import PATIENCE_S, Open, complaint
@@ -89,19 +89,8 @@ async def test_another_authority_does_not_vouch_for_the_server(
 
 
 async def test_a_certificate_for_another_address_is_refused(server: EtcdCluster, prefix: str, opened: Open) -> None:
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", server.port(0))
-        with contextlib.suppress(OSError):
-            await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
-
-    async with await asyncio.start_server(forward, "127.0.0.2", 0) as listener:
-        port = listener.sockets[0].getsockname()[1]
-        store = opened(server.url(prefix, endpoints=[f"127.0.0.2:{port}"]))
+    with Proxy(server.endpoints[0], host="127.0.0.2") as link:
+        store = opened(server.url(prefix, endpoints=[link.address]))
         assert "127.0.0.2" in await refusal(store, "certificate verify failed")
 
 
