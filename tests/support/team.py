@@ -24,7 +24,7 @@ from support.pausing import pause
 T = TypeVar("T")
 
 WORKER = Path(__file__).resolve().parents[1] / "scenarios" / "worker.py"
-SLACK_S = 30.0
+SLACK_S = 60.0
 """What a busy machine may take on top of what is promised. For progress alone: safety is judged without any."""
 _POLL_S = 0.01
 _POLL_STORE_S = 0.03
