@@ -150,7 +150,7 @@ def test_a_transfer_is_known_to_have_come_before(cli: Command, tmp_path: Path) -
     try:
         for id, journal in journals.items():
             arguments = ("run", ELECTION, "--id", id, "--ttl", "30", "--journal", str(journal))
-            running[id] = command.start(*arguments, "--", "sh", "-c", "echo up; exec sleep 60")
+            running[id] = command.start(*arguments, "--", "sh", "-c", "echo up; exec sleep 600")
             command.until(lambda done, id=id: id in done.out, "candidates", ELECTION)  # type: ignore[misc]
         assert command("transfer", ELECTION, "--to", "b").code == 0
         assert running["a"].end().code in (0, 79, 143)

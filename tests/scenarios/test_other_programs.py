@@ -14,7 +14,7 @@ import leasekit
 from support import binaries, venvs
 from support.servers import ConsulCluster, EtcdCluster
 
-TTL_S = 10.0
+TTL_S = 20.0
 RECORD = {"schema", "id", "host", "pid", "ttl_s", "since", "base", "meta", "clock"}
 
 READ_WITH_ETCD3 = """
@@ -38,7 +38,7 @@ def on_consul(consul: ConsulCluster, prefix: str) -> Iterator[leasekit.Leadershi
 def _leader(url: str) -> Iterator[leasekit.Leadership]:
     with leasekit.connect(url) as store:
         election = leasekit.Election("reports", store, id="me", ttl_s=TTL_S, meta={"zone": "a"})
-        with election.campaign(10) as leadership:
+        with election.campaign(30) as leadership:
             yield leadership
 
 
@@ -62,7 +62,7 @@ def test_etcdctl_gets_the_leader(etcd: EtcdCluster, prefix: str, on_etcd: leasek
 def test_python_etcd3_gets_the_leader(etcd: EtcdCluster, prefix: str, on_etcd: leasekit.Leadership) -> None:
     host, _, port = etcd.endpoints[0].partition(":")
     command = [str(venvs.python("etcd3")), "-c", READ_WITH_ETCD3, host, port, f"{prefix}/reports/leader"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     seen = json.loads(done.stdout)
     _assert_says_who_leads(seen["record"], seen["revision"], on_etcd)
     assert seen["lease"]
@@ -75,7 +75,7 @@ def test_consul_kv_gets_the_leader(consul: ConsulCluster, prefix: str, on_consul
 
     def run(*arguments: str) -> str:
         return subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, timeout=30, check=True, env=environment
+            [*command, *arguments], capture_output=True, text=True, timeout=60, check=True, env=environment
         ).stdout
 
     details = dict(
@@ -103,10 +103,10 @@ def test_a_leader_record_deleted_by_hand_ends_the_leadership_and_tokens_still_ri
     etcd: EtcdCluster, prefix: str, on_etcd: leasekit.Leadership
 ) -> None:
     etcd.etcdctl("del", f"{prefix}/reports/leader")
-    assert on_etcd.wait_lost(5) is leasekit.LossReason.SUPERSEDED
+    assert on_etcd.wait_lost(30) is leasekit.LossReason.SUPERSEDED
     with (
         leasekit.connect(etcd.url(prefix)) as store,
-        leasekit.Election("reports", store, ttl_s=TTL_S).campaign(10) as after,
+        leasekit.Election("reports", store, ttl_s=TTL_S).campaign(30) as after,
     ):
         assert after.token > on_etcd.token
 
@@ -117,4 +117,4 @@ def test_a_session_destroyed_by_hand_ends_the_leadership(
     _, body = consul.http("GET", f"/v1/kv/{prefix}/reports/leader")
     session = json.loads(body)[0]["Session"]
     consul.http("PUT", f"/v1/session/destroy/{session}")
-    assert on_consul.wait_lost(5) in (leasekit.LossReason.SUPERSEDED, leasekit.LossReason.REVOKED)
+    assert on_consul.wait_lost(30) in (leasekit.LossReason.SUPERSEDED, leasekit.LossReason.REVOKED)

@@ -33,11 +33,11 @@ agent_prefix "" { policy = "read" }
 """
 
 PROGRAM = """
-import asyncio, logging, sys, traceback, warnings
+import asyncio, logging, os, sys, traceback, warnings
 logging.basicConfig(level=1, stream=sys.stdout)
 warnings.simplefilter("always")
 import leasekit
-url, ttl_s = sys.argv[1] if sys.argv[1:] else sys.stdin.readline().strip(), 2
+url, ttl_s = sys.argv[1] if sys.argv[1:] else sys.stdin.readline().strip(), 20
 
 def show(error):
     while error is not None:
@@ -51,10 +51,10 @@ try:
     print(repr(store), str(store), store.url, repr(store.connection), repr(store.connection.store), vars(store))
     election = leasekit.Election("reports", store, ttl_s=ttl_s)
     print(repr(election), str(election))
-    with election.campaign(3) as leadership:
+    with election.campaign(float(os.environ["CAMPAIGN_S"])) as leadership:
         print(repr(leadership), repr(leadership.tenure), election.leader(), election.candidates(), election.history())
         print("ELECTED", flush=True)
-        import os, subprocess
+        import subprocess
         subprocess.run(["tr", "\\\\0", "\\\\n"], stdin=open(f"/proc/{os.getpid()}/cmdline"))
 except Exception as error:
     show(error)
@@ -100,7 +100,7 @@ def _environment(secrets: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONASYNCIODEBUG": "1", **secrets}
 
 
-def _say_all(secrets: Mapping[str, str], *arguments: str, told: str = "") -> str:
+def _say_all(secrets: Mapping[str, str], *arguments: str, told: str = "", campaign_s: float = 60) -> str:
     """All that the program says."""
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", PROGRAM, *arguments],
@@ -108,8 +108,8 @@ def _say_all(secrets: Mapping[str, str], *arguments: str, told: str = "") -> str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=_environment(secrets),
-        timeout=60,
+        env=_environment(secrets) | {"CAMPAIGN_S": str(campaign_s)},
+        timeout=100,
         check=False,
     )
     return done.stdout
@@ -134,7 +134,7 @@ def test_nothing_shows_when_the_credentials_are_refused(secured: Secured) -> Non
 
 def test_nothing_shows_when_the_store_is_gone(secured: Secured) -> None:
     secured.cluster.stop_all()
-    said = _say_all(secured.right, secured.url)
+    said = _say_all(secured.right, secured.url, campaign_s=3)
     assert "NotElected" in said
     assert_hidden(said)
 
@@ -156,9 +156,9 @@ def test_nothing_shows_of_a_password_within_the_url(mistake: str, prefix: str) -
 def test_nothing_shows_of_a_running_command_nor_in_what_it_starts(secured: Secured, tmp_path: Path) -> None:
     command = Command(secured.url, tmp_path)
     try:
-        show = "cat /proc/$$/environ /proc/$PPID/environ | tr '\\0' '\\n'; echo up; exec sleep 60"
+        show = "cat /proc/$$/environ /proc/$PPID/environ | tr '\\0' '\\n'; echo up; exec sleep 600"
         running = command.start(
-            "run", "job", "--ttl", "4", "--", "sh", "-c", show, environment=command.environment(**secured.right)
+            "run", "job", "--ttl", "30", "--", "sh", "-c", show, environment=command.environment(**secured.right)
         )
         said = ""
         while not said.endswith("up\n"):
