@@ -59,7 +59,7 @@ def test_servers_replaced_one_after_the_other_are_not_noticed(cluster_site: Site
 
 def test_with_all_servers_down_the_leader_stops_and_once_they_are_back_one_is_elected(cluster_site: Site) -> None:
     site = cluster_site
-    with site.team(ttl_s=2.0) as team:
+    with site.team(ttl_s=4.0) as team:
         for id in ("first", "second"):
             team.enlist(site.store, id)
         reign = team.wait_valid(id="first")
@@ -79,7 +79,7 @@ def test_with_all_servers_down_the_leader_stops_and_once_they_are_back_one_is_el
 def divided(prefix: str, tmp_path: Path) -> Iterator[Site]:
     """Three etcd servers whose links to each other can be cut, while clients reach them all."""
     with EtcdCluster(size=3, peer_links=True) as cluster, leasekit.connect(cluster.url(prefix)) as store:
-        yield Site(cluster.url(prefix), 2.0, store, tmp_path, prefix, cluster)
+        yield Site(cluster.url(prefix), 4.0, store, tmp_path, prefix, cluster)
 
 
 def test_a_deposed_etcd_leader_that_still_answers_keeps_no_leader_in_office(divided: Site) -> None:
