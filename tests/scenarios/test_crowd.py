@@ -25,17 +25,16 @@ def test_fifty_candidates_and_two_hundred_handovers(crowded_site: Site) -> None:
     with site.team() as team:
         for number in range(0, CANDIDATES, BATCH):
             _start(team, site, [f"c{n:02}" for n in range(number, number + BATCH)], number)
-        reign = team.wait_valid()
         for number, way in enumerate(islice(ways, HANDOVERS)):
-            leader, places = team.look(site.store)
-            assert leader == reign.id
+            reign, places = _leading(team, site)
             successor = _force(team, site, reign, way, places)
             expected = places[-1] if way == "transfer" else places[0]
             if successor.id != expected.id:
                 _assert_left_the_queue(team, site, expected, f"{successor.id} was elected in handover {number} ({way})")
             _replace(team, site, reign.id, way, number)
-            reign = successor
-        assert len(team.reigns) == HANDOVERS + 1
+        # On a machine busy enough, a leader may have lost its lease besides.
+        by_itself = sum(reign.over is not None and reign.over["reason"] == "deadline" for reign in team.reigns)
+        assert HANDOVERS + 1 <= len(team.reigns) <= HANDOVERS + 1 + by_itself
 
 
 def _start(team: Team, site: Site, ids: Sequence[str], before: int) -> None:
@@ -44,6 +43,19 @@ def _start(team: Team, site: Site, ids: Sequence[str], before: int) -> None:
         team.start(id)
     here = before + len(ids)
     team.wait_for(lambda: len(team.queue(site.store)) == here - 1, 60, f"{here} campaign", poll_s=0.1)
+
+
+def _leading(team: Team, site: Site) -> tuple[Reign, list[Place]]:
+    """Who leads and knows it, and who queues."""
+
+    def found() -> tuple[Reign, list[Place]] | None:
+        leader, places = team.look(site.store)
+        reign = max(team.reigns, key=lambda reign: reign.token, default=None)
+        if reign is None or reign.id != leader or reign.since_s is None or reign.over is not None:
+            return None
+        return reign, places
+
+    return team.wait_for(found, SLACK_S, "somebody leads", poll_s=0.05)
 
 
 def _force(team: Team, site: Site, reign: Reign, way: str, places: Sequence[Place]) -> Reign:
