@@ -17,7 +17,7 @@ import click
 
 from leasekit.cli.main import leasekit
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 100.0
 _BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<content>.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^(?:\$ |(?:[\d*/,-]+ ){4}[\d*/,-]+ +)?(leasekit [-a-z].*?)(?: &)?(?:\s{2,}#.*)?$", re.MULTILINE)
 
