@@ -79,7 +79,7 @@ def test_without_files_it_is_a_usage_error(cli_without_store: Command) -> None:
 
 def test_observers_write_journals_as_well(cli: Command, tmp_path: Path) -> None:
     journal = tmp_path / "watcher.jsonl"
-    with_journal = cli.start("run", "x", "--id", "a", "--journal", str(tmp_path / "a.jsonl"), "--", "sleep", "60")
+    with_journal = cli.start("run", "x", "--id", "a", "--journal", str(tmp_path / "a.jsonl"), "--", "sleep", "600")
     cli.until(lambda done: done.code == 0, "leader", "x")
     assert cli("--journal", str(journal), "leader", "x").out == "a\n"
     (observed,) = (load(line) for line in journal.read_bytes().splitlines())

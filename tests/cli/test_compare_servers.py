@@ -52,6 +52,7 @@ async def test_a_port_that_was_taken_meanwhile_is_told_from_other_trouble(
 ) -> None:
     group = servers(name, tmp_path, children)
     with socket.socket() as taker:
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taker.bind(("127.0.0.1", group.port(0)))
         taker.listen()
         group.start(0)

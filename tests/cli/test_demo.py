@@ -108,7 +108,7 @@ def test_on_a_cluster_of_its_own_the_leading_member_is_killed_as_well(cli_withou
 def test_however_it_ends_no_member_is_left(cli_without_store: Command, folder: Path, end: signal.Signals) -> None:
     demo = start(cli_without_store, folder, "--store", "raft")
     demo.line_with("elected")
-    assert len(members_in(folder)) == 3
+    assert len(members_in(folder)) >= 2  # the one that leads is soon killed, and started again
     demo.signal(end)
     demo.end()
     assert all_gone(demo)

@@ -124,17 +124,17 @@ def test_a_database_that_cannot_be_asked_is_no_answer(cli: Command, url: str, co
 def election(any_cli: Command) -> Iterator[leasekit.Election]:
     """An election in the store that the command is told."""
     with leasekit.connect(any_cli.store_url) as store:
-        yield leasekit.Election("nightly", store=store, ttl_s=10)
+        yield leasekit.Election("nightly", store=store, ttl_s=60)
 
 
 def test_after_a_rebase_tokens_are_higher(any_cli: Command, election: leasekit.Election) -> None:
-    with election.campaign(timeout_s=10) as leadership:
+    with election.campaign(timeout_s=60) as leadership:
         above = leadership.token + 1000
         done = any_cli("fence", "rebase", "--above", str(above))
         assert (done.code, done.out) == (0, "")
         assert f"the token base is {above} now" in done.err
         assert f"still leads 'nightly' with token {leadership.token}: leasekit resign nightly" in done.err
-    with election.campaign(timeout_s=10) as leadership:
+    with election.campaign(timeout_s=60) as leadership:
         assert leadership.token > above
         again = any_cli("fence", "rebase", "--above", str(above - 1))
         assert again.code == 0

@@ -232,7 +232,7 @@ def test_a_reader_that_leaves_is_noticed_though_there_is_nothing_to_tell(cli: Co
     assert watching.line()
     assert watching.process.stdout is not None
     watching.process.stdout.close()
-    assert (watching.process.wait(20), watching.errors()) == (141, "")
+    assert (watching.process.wait(60), watching.errors()) == (141, "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

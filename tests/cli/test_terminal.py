@@ -72,7 +72,7 @@ def test_a_command_reads_from_the_terminal(terminal: Terminal) -> None:
 
 
 def test_ctrl_c_ends_the_command_and_130_is_the_result(terminal: Terminal) -> None:
-    terminal.type(run("echo up; exec sleep 60"))
+    terminal.type(run("echo up; exec sleep 600"))
     terminal.until("up")
     terminal.type("\x03")
     terminal.type("echo code=$?\n")
@@ -104,7 +104,7 @@ def test_ctrl_z_suspends_and_fg_goes_on(terminal: Terminal) -> None:
 
 
 def test_a_suspended_command_loses_its_leadership_in_time(terminal: Terminal, cli: Command) -> None:
-    terminal.type(run("echo up; exec sleep 60", options="--ttl 5"))
+    terminal.type(run("echo up; exec sleep 600", options="--ttl 5"))
     terminal.until("up")
     terminal.type("\x1a")
     terminal.until("Stopped")
@@ -145,7 +145,7 @@ def test_the_shell_has_its_terminal_back_after_the_command(terminal: Terminal) -
 def test_status_redraws_in_place_and_ctrl_c_ends_it(terminal: Terminal, cli: Command) -> None:
     terminal.type(f"{LEASEKIT} status -w\n")
     terminal.until("ELECTION")
-    running = cli.start("run", "job", "--id", "somebody", "--", "sleep", "60")
+    running = cli.start("run", "job", "--id", "somebody", "--", "sleep", "600")
     terminal.until("somebody")
     # Nothing changes in the store any more; the time goes on all the same.
     terminal.until("\x1b[H")
@@ -172,9 +172,9 @@ def test_status_shows_what_the_screen_has_room_for(terminal: Terminal, cli: Comm
 
 
 def test_status_counts_down_to_the_next_leader(terminal: Terminal, cli: Command) -> None:
-    first = cli.start("run", "job", "--id", "first", "--ttl", "20", "--", "sleep", "60")
+    first = cli.start("run", "job", "--id", "first", "--ttl", "20", "--", "sleep", "600")
     cli.until(lambda done: done.code == 0, "leader", "job")
-    cli.start("run", "job", "--id", "second", "--", "sleep", "60")
+    cli.start("run", "job", "--id", "second", "--", "sleep", "600")
     terminal.type(f"{LEASEKIT} status -w\n")
     terminal.until("20.1s if it dies")
     first.signal(signal.SIGSTOP)
@@ -196,7 +196,7 @@ def test_status_counts_down_to_the_next_leader(terminal: Terminal, cli: Command)
 
 
 def test_force_asks_and_takes_no_for_an_answer(terminal: Terminal, cli: Command) -> None:
-    cli.start("run", "job", "--id", "somebody", "--", "sleep", "60")
+    cli.start("run", "job", "--id", "somebody", "--", "sleep", "600")
     cli.until(lambda done: done.code == 0, "leader", "job")
     terminal.type(f"{LEASEKIT} resign job --force\n")
     terminal.until("every election of that process")
