@@ -25,10 +25,10 @@ NAMES = ("oslo", "lima", "rome")
 # Quick, so that a short lease outlives the loss of the leading member.
 HEARTBEAT_MS = 50
 ELECTION_MS = 300
-START_TIMEOUT_S = 20.0
-ELECTED_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
+ELECTED_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 5.0
-_ASK_TIMEOUT_S = 0.5
+_ASK_TIMEOUT_S = 2.0
 _BETWEEN_LOOKS_S = 0.01
 _AS_MEMBER = "import sys; from leasekit.cli.raft.demo import run_member; run_member(sys.argv[1:])"
 

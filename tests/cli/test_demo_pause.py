@@ -61,11 +61,14 @@ def test_a_worker_that_was_stopped_while_it_renews_keeps_the_others_out(tmp_path
 
 def test_a_pause_that_came_too_late_is_tried_again() -> None:
     did: list[str] = []
-    stage = SimpleNamespace(
-        forget=lambda: None, wait_for=lambda event, _timeout_s, by: did.append(event), act=lambda _: did.append("told")
-    )
     pauses = {"pause": lambda: did.append("paused"), "resume": lambda: did.append("resumed")}
     leader = cast("Worker", SimpleNamespace(name="ada", **pauses))
+
+    def wait_for(event: str, _timeout_s: float) -> SimpleNamespace:
+        did.append(event)
+        return SimpleNamespace(worker=leader)
+
+    stage = SimpleNamespace(forget=lambda: None, wait_for=wait_for, act=lambda _: did.append("told"))
     verdicts = iter([False, True])
-    assert _pause_at_work(cast("Stage", stage), leader, lambda _: next(verdicts)) is leader
+    assert _pause_at_work(cast("Stage", stage), lambda _: next(verdicts)) is leader
     assert did == ["computing", "paused", "resumed", "computing", "paused", "told"]
