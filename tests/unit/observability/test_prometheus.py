@@ -26,6 +26,11 @@ from leasekit.testing import ManualClock
 PATIENCE_S = 30.0
 
 
+@pytest.fixture(autouse=True)
+def _a_scrape_waits_for_what_happened_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "SCRAPE_WAITS_S", PATIENCE_S)
+
+
 @pytest.fixture
 def registry() -> Iterator[CollectorRegistry]:
     """With leasekit's metrics in it."""
