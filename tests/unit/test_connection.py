@@ -97,6 +97,20 @@ def test_closing_ends_in_time_though_the_store_hangs(timeout_s: float) -> None:
     assert {leadership.reason for leadership in leaderships} == {LossReason.CLOSED}
 
 
+def test_a_pause_while_the_store_is_closed_leaves_nothing_of_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty, closed = Faulty(f"memory://{uuid.uuid4().hex}"), threading.Event()
+
+    async def aclose() -> None:
+        time.sleep(0.7)  # noqa: ASYNC251 (as if the process had been stopped for all the time that this may take)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        closed.set()
+
+    monkeypatch.setattr(faulty.network, "aclose", aclose)
+    faulty.store.close(timeout_s=1)
+    assert closed.is_set()
+
+
 def test_closing_lets_others_lead_at_once() -> None:
     url = f"memory://{uuid.uuid4().hex}"
     with leasekit.connect(url) as other:
