@@ -4,6 +4,7 @@ from collections.abc import Hashable
 from itertools import chain, combinations, permutations
 from typing import Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,7 @@ def text_operations(draw: st.DrawFn) -> Operation:
     return Operation(client=0, input=asked, output=UNKNOWN, called=called)
 
 
+@pytest.mark.timeout(600)  # six seconds of work; of chosen examples some have many more orders than others
 @settings(max_examples=600, deadline=None)
 @given(st.lists(register_operations(), max_size=6))
 def test_registers_are_judged_as_by_trying_every_order(history: list[Operation]) -> None:
