@@ -175,15 +175,17 @@ class Connection:
 
 async def _within(limit_s: float, work: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Do all of it, at the same time, as far as it gets in `limit_s` seconds and whatever the store says to it."""
-    doing = asyncio.gather(*work, return_exceptions=True)
+    doing = [asyncio.ensure_future(one) for one in work]
+    pending = set(doing)
     try:
         # In several looks: a pause of the process uses up one of them, and cuts nothing short that needs a moment more.
         for _ in range(_LOOKS):
-            if (await asyncio.wait([doing], timeout=limit_s / _LOOKS))[0]:
-                return
+            if pending:
+                _, pending = await asyncio.wait(pending, timeout=limit_s / _LOOKS)
     finally:
-        doing.cancel()
-    await asyncio.wait([doing])
+        for one in pending:
+            one.cancel()
+        await asyncio.gather(*doing, return_exceptions=True)
 
 
 _connections: weakref.WeakValueDictionary[int, Connection] = weakref.WeakValueDictionary()
