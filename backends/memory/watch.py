@@ -20,6 +20,9 @@ _LOOK_S = 1.0
 
 _T = TypeVar("_T")
 
+Watches = weakref.WeakKeyDictionary["MemoryWatch", None]
+"""In the order in which they came: what is simulated is to go the same way each time."""
+
 
 class SharedData:
     """A state that handles in several loops, each in its own thread, may use."""
@@ -28,8 +31,8 @@ class SharedData:
         self.state = MemoryState()
         self.lock = threading.Lock()
         # A change is to wake few of many watches, so those of single keys are found by them.
-        self._of_key: dict[str, weakref.WeakSet[MemoryWatch]] = {}
-        self._of_prefix: weakref.WeakSet[MemoryWatch] = weakref.WeakSet()
+        self._of_key: dict[str, Watches] = {}
+        self._of_prefix: Watches = Watches()
 
     def use(self, action: Callable[[MemoryState], _T]) -> _T:
         """Do `action` alone, then wake the watches that its changes concern."""
@@ -43,23 +46,24 @@ class SharedData:
 
     def add(self, watch: MemoryWatch) -> None:
         """Wake it from now on. Call this under the lock, as `discard`."""
-        (self._of_prefix if watch.prefix else self._of_key.setdefault(watch.key, weakref.WeakSet())).add(watch)
+        (self._of_prefix if watch.prefix else self._of_key.setdefault(watch.key, Watches()))[watch] = None
 
     def discard(self, watch: MemoryWatch) -> None:
         """Wake it no more."""
-        self._of_prefix.discard(watch)
+        self._of_prefix.pop(watch, None)
         if (same := self._of_key.get(watch.key)) is not None:
-            same.discard(watch)
+            same.pop(watch, None)
             if not same:
                 del self._of_key[watch.key]
 
     def _wake(self, after: int) -> None:
         changes = self.state.changes("", prefix=True, after=after)
         if isinstance(changes, Resync):
-            concerned = {*self._of_prefix, *(watch for same in self._of_key.values() for watch in same)}
+            concerned = [*self._of_prefix, *(watch for same in self._of_key.values() for watch in same)]
         else:
-            concerned = {watch for change in changes for watch in self._of_key.get(change.key, ())}
-            concerned |= {watch for watch in self._of_prefix if any(watch.concerns(change) for change in changes)}
+            concerned = [watch for watch in self._of_prefix if any(watch.concerns(change) for change in changes)]
+            keys = dict.fromkeys(change.key for change in changes)
+            concerned += [watch for key in keys for watch in self._of_key.get(key, ())]
         for watch in concerned:
             watch.wake()
 
