@@ -212,7 +212,7 @@ class AsTheMemoryStore(RuleBasedStateMachine):
         assert isinstance(opened, SessionOpened)
         self.session = opened.session
         self.theirs: dict[int, int] = {}
-        """Their revision of what ours calls so."""
+        """Their revision of what ours calls so, where something changed."""
         self.lease_ids: dict[str, str] = {"unknown": "unknown"}
 
     @rule()
@@ -223,13 +223,15 @@ class AsTheMemoryStore(RuleBasedStateMachine):
     @rule(data=st.data())
     def revoke(self, data: st.DataObject) -> None:
         lease_id = data.draw(st.sampled_from([*self.lease_ids]))
+        before = self.memory.revision
         self.apply(Revoke(lease_id))
         self.memory.revoke(self.lease_ids[lease_id], 0.0)
-        self.theirs[self.machine.applied] = self.memory.revision
+        self.note_change(before)
 
     @rule(data=st.data(), compares=COMPARES)
     def transact(self, data: st.DataObject, compares: list[Compare]) -> None:
         ops = data.draw(_ops(st.one_of(st.none(), st.sampled_from([*self.lease_ids]))))
+        before = self.memory.revision
         ours = self.apply(Transact(tuple(compares), tuple(ops)))
         try:
             theirs: object = self.memory.transact(
@@ -237,7 +239,7 @@ class AsTheMemoryStore(RuleBasedStateMachine):
             )
         except LeaseLost:
             theirs = "lease lost"
-        self.theirs[self.machine.applied] = self.memory.revision
+        self.note_change(before)
         if isinstance(ours, Transacted):
             committed = ours.committed
             assert theirs == (committed and replace(self.their_committed(committed), revision=self.memory.revision))
@@ -256,6 +258,10 @@ class AsTheMemoryStore(RuleBasedStateMachine):
     def apply(self, command: Command) -> object:
         index = self.machine.applied + 1
         return self.machine.apply(index, encode(Proposal(self.session, index, index - 1, command))).outcome
+
+    def note_change(self, before: int) -> None:
+        if self.memory.revision != before:
+            self.theirs[self.machine.applied] = self.memory.revision
 
     def their_entry(self, entry: Entry) -> Entry:
         return replace(
