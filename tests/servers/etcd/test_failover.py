@@ -276,6 +276,8 @@ async def test_connecting_again_and_again_to_a_server_that_drops_everybody_is_no
         while loop.time() < end_s:
             proxy.close_connections()
             await asyncio.sleep(0.005)
-        assert proxy.connections_made - made <= 12
+        assert proxy.connections_made - made <= 40, (
+            "a pause of a second makes it begin anew; without pauses there are hundreds"
+        )
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
