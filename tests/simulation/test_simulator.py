@@ -11,7 +11,7 @@ from leasekit.backends.raft.simulator import campaign
 from leasekit.backends.raft.simulator.campaign import RARE, RARE_SEEDS, Summary
 from leasekit.backends.raft.simulator.run import Result, simulate
 
-SEEDS = 220
+SEEDS = 200
 
 
 @pytest.mark.timeout(1200)
